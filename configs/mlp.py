@@ -1,0 +1,21 @@
+"""Three dense layers on each frame alone: the baseline.
+
+python train.py --config=configs/mlp.py --config.data_dir=DATA
+python train.py --config=configs/mlp.py:mir1k --config.data_dir=DATA   # 16 kHz, mono
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config(variant: str = "full") -> ConfigDict:
+    config = default.get_config()
+    config.model.name = "mlp"
+    config.model.hidden_size = 512
+    if variant == "mir1k":
+        config.full_train_steps = 4_000
+        config.crop_frames = 250
+    elif variant != "full":
+        raise ValueError(f"configs/mlp.py:{variant} is unknown; use configs/mlp.py[:mir1k]")
+    return config

@@ -1,0 +1,1 @@
+"""Turns collections of songs into data sets that jaxsep trains on."""

@@ -1,0 +1,107 @@
+"""What the preparation commands share: flags, one clear line for each error, exit codes."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from data_prep.segments import Settings
+from data_prep.write_dataset import PreparationError, prepare
+from jaxsep.records import Dataset, DatasetError
+from jaxsep.stft_config import StftConfig
+
+REQUIRED_TARGETS = ("vocals", "accompaniment")
+
+
+def make_parser(description: str, stft: StftConfig | None = None) -> argparse.ArgumentParser:
+    """Makes a parser with the flags of every preparation.
+
+    Args:
+      description: of the command.
+      stft: default format and transform.
+    """
+    stft = stft or StftConfig()
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder of the data set")
+    add("--workers", type=_positive, default=os.cpu_count(), help="processes; no matter to result")
+    add("--targets", default="vocals,accompaniment", help="stems to store; these two always are")
+    add("--remixes", type=int, default=0, help="more passes, vocals over other tracks' backing")
+    add("--seed", type=int, default=0, help="decides everything random")
+    add("--segment_seconds", type=float, default=6.0, help="length of an example")
+    add("--sample_rate", type=_positive, default=stft.sample_rate, help="in Hz")
+    add("--channels", type=_positive, default=stft.channels, help="1 or 2")
+    add("--n_fft", type=_positive, default=stft.n_fft, help="samples in a frame")
+    add("--hop_length", type=_positive, default=stft.hop_length, help="samples between frames")
+    add("--skip_bad", action="store_true", help="leave out tracks that can't be used, list them")
+    return parser
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Adds `--root`, the folder of the songs."""
+    parser.add_argument("--root", type=Path, required=True, help="folder of the songs")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def run(parser: argparse.ArgumentParser, make_source) -> int:
+    """Parses the command line, prepares the data set and returns the exit code.
+
+    Args:
+      parser: of `make_parser`.
+      make_source: from the parsed flags to a `Source`; may raise PreparationError.
+
+    Returns:
+      0, or 2 if the input or the usage is wrong, 1 for a failure midway, 130 after Ctrl-C.
+    """
+    args = parser.parse_args()
+    try:
+        source = make_source(args)
+        dataset = prepare(
+            source, args.output, _settings(args), workers=args.workers, skip_bad=args.skip_bad
+        )
+    except (PreparationError, DatasetError, ValueError) as error:
+        return _fail(parser, 2, str(error))
+    except OSError as error:
+        return _fail(parser, 1, f"{error}; run the command again to finish the job")
+    except KeyboardInterrupt:
+        return _fail(parser, 130, "interrupted; run the command again to finish the job")
+    print(summarise(dataset))
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    stft = StftConfig(args.sample_rate, args.channels, args.n_fft, args.hop_length)
+    if args.remixes < 0 or not args.segment_seconds > 0:
+        raise ValueError("--remixes must be 0 or more, --segment_seconds more than 0")
+    targets = dict.fromkeys((*REQUIRED_TARGETS, *filter(None, args.targets.split(","))))
+    return Settings(
+        stft, tuple(targets), stft.frames_in(args.segment_seconds), args.remixes, args.seed
+    )
+
+
+def _fail(parser: argparse.ArgumentParser, code: int, message: str) -> int:
+    print(f"{parser.prog}: {message}", file=sys.stderr)
+    return code
+
+
+def summarise(dataset: Dataset) -> str:
+    """Says what is in a data set, in a few lines."""
+    lines = [f"data set: {dataset.path}"]
+    for split, info in dataset.manifest["splits"].items():
+        lines.append(
+            f"  {split}: {info['num_tracks']} tracks, {info['seconds'] / 60:.1f} min,"
+            f" {info['num_examples']} examples in {len(info['shards'])} shards"
+        )
+    if "validation" not in dataset.manifest["splits"]:
+        lines.append("  no validation split: training will have no held-out score")
+    for skip in dataset.manifest["skipped"]:
+        lines.append(f"  skipped {skip['split']}/{skip['track']}: {skip['reason']}")
+    return "\n".join(lines)

@@ -1,0 +1,175 @@
+"""From a song's waveforms to magnitude segments; the random remixes are made here too."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import librosa
+import numpy as np
+
+from data_prep.sources import Song, TrackError
+from jaxsep.audio_reader import resample
+from jaxsep.stft_config import StftConfig
+
+REMIX_GAINS = (0.25, 1.25)
+MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a data set's examples look like.
+
+    Attributes:
+      stft: format and transform of the magnitudes.
+      targets: what is stored beside the mixture; `vocals` and `accompaniment` are among them.
+      segment_frames: length of an example; a track's last one is shorter.
+      remixes: further passes over the training tracks, with vocals and accompaniment of
+        different tracks.
+      seed: decides the remixes.
+    """
+
+    stft: StftConfig
+    targets: tuple[str, ...]
+    segment_frames: int
+    remixes: int
+    seed: int
+
+
+def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
+    """Brings a song to the data set's sample rate and channels.
+
+    Returns:
+      float32 `[samples, channels]` for `mixture`, `vocals`, `accompaniment` and the other targets.
+      Always mixture = vocals + accompaniment: where a released mixture is used, the accompaniment
+      is what it leaves when the vocals are taken out.
+
+    Raises:
+      TrackError: if a stem is missing, lengths or channels differ, or it is too loud for float16.
+    """
+    waveforms = dict(song.stems)
+    if song.mixture is not None:
+        waveforms["mixture"] = song.mixture
+    _check_shapes(waveforms)
+    waveforms = {
+        name: resample(
+            _to_channels(wave, settings.stft.channels), song.sample_rate, settings.stft.sample_rate
+        )
+        for name, wave in waveforms.items()
+    }
+    vocals = waveforms["vocals"]
+    if "mixture" in waveforms:
+        waveforms["accompaniment"] = waveforms["mixture"] - vocals
+    elif "accompaniment" not in waveforms:
+        rest = [wave for name, wave in waveforms.items() if name != "vocals"]
+        waveforms["accompaniment"] = np.sum(rest, axis=0)
+    waveforms.setdefault("mixture", vocals + waveforms["accompaniment"])
+    loudest = max(float(np.abs(wave).max()) for wave in waveforms.values())
+    limit = MAGNITUDE_LIMIT / settings.stft.full_scale / 2 / max(1, *REMIX_GAINS)
+    if loudest > limit:
+        raise TrackError(
+            f"peaks at {loudest:.3g} times full scale, over {limit:.0f}; scale it down"
+        )
+    missing = [name for name in settings.targets if name not in waveforms]
+    if missing:
+        raise TrackError(f"has no stem {missing[0]!r}, only {', '.join(sorted(song.stems))}")
+    return {name: waveforms[name] for name in ("mixture", *settings.targets)}
+
+
+def _check_shapes(waveforms: dict[str, np.ndarray]) -> None:
+    if "vocals" not in waveforms:
+        raise TrackError(f"has no stem 'vocals', only {', '.join(sorted(waveforms))}")
+    if len(waveforms.keys() - {"mixture"}) < 2:
+        raise TrackError("has vocals alone; give it an accompaniment, or drums, bass and other")
+    for axis, unit in ((0, "samples"), (1, "channels")):
+        sizes = {name: wave.shape[axis] for name, wave in waveforms.items()}
+        if len(set(sizes.values())) > 1:
+            raise TrackError(f"stems differ in {unit}: {_join(sizes)}; make them equal")
+    if waveforms["vocals"].shape[0] == 0:
+        raise TrackError("is empty")
+
+
+def _join(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
+def _to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
+    if waveform.shape[1] == channels:
+        return waveform
+    if channels == 1:
+        return waveform.mean(axis=1, keepdims=True)
+    if waveform.shape[1] == 1:
+        return np.repeat(waveform, channels, axis=1)
+    raise TrackError(f"has {waveform.shape[1]} channels; {channels} or 1 can be used")
+
+
+def segment_magnitudes(
+    waveforms: dict[str, np.ndarray], settings: Settings
+) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
+    """Yields a track's segments as (start in seconds, float32 `[frames, channels, bins]` each)."""
+    for start, length in _segment_bounds(waveforms["mixture"], settings):
+        parts = {name: _cut(wave, start, length) for name, wave in waveforms.items()}
+        yield _seconds(start, settings), _magnitudes(parts, settings.stft)
+
+
+def remix_magnitudes(
+    track: dict[str, np.ndarray], partner: dict[str, np.ndarray], key: str, settings: Settings
+) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
+    """Yields like `segment_magnitudes`, with the accompaniment taken from another track.
+
+    In each segment both voices and backing have a random gain (`REMIX_GAINS`) and may have their
+    channels swapped; the backing is a random part of the partner, silent where that ends.
+
+    Args:
+      track: waveforms of `to_format`; its vocals are used.
+      partner: likewise; all but its vocals is used.
+      key: names the pass and the track, and together with the settings' seed decides everything.
+    """
+    digest = hashlib.sha256(f"{settings.seed}/{key}".encode()).digest()
+    rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    backing = [name for name in partner if name not in ("mixture", "vocals")]
+    for start, length in _segment_bounds(track["vocals"], settings):
+        latest = max(0, len(partner["mixture"]) - length)
+        backing_start = int(rng.integers(0, latest, endpoint=True))
+        vocals_gain, backing_gain = rng.uniform(*REMIX_GAINS, size=2).astype(np.float32)
+        vocals_swap, backing_swap = rng.choice([1, -1], size=2)
+        parts = {"vocals": vocals_gain * _cut(track["vocals"], start, length)[:, ::vocals_swap]}
+        for name in backing:
+            cut = _cut(partner[name], backing_start, length)
+            parts[name] = backing_gain * cut[:, ::backing_swap]
+        parts["mixture"] = parts["vocals"] + parts["accompaniment"]
+        parts = {name: parts[name] for name in track}
+        yield _seconds(start, settings), _magnitudes(parts, settings.stft)
+
+
+def _segment_bounds(waveform: np.ndarray, settings: Settings) -> Iterator[tuple[int, int]]:
+    """Yields (first sample, samples) that each segment's frames cover."""
+    stft = settings.stft
+    frames = stft.num_frames(len(waveform))
+    for first in range(0, frames, settings.segment_frames):
+        count = min(settings.segment_frames, frames - first)
+        yield (
+            first * stft.hop_length - stft.n_fft // 2,
+            (count - 1) * stft.hop_length + stft.n_fft,
+        )
+
+
+def _seconds(start: int, settings: Settings) -> float:
+    """Returns the time of a segment's first frame's centre."""
+    return (start + settings.stft.n_fft // 2) / settings.stft.sample_rate
+
+
+def _cut(waveform: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Returns `length` samples from `start` on, with zeros beyond the ends."""
+    inside = waveform[max(0, start) : max(0, start + length)]
+    before = min(length, max(0, -start))
+    return np.pad(inside, ((before, length - before - len(inside)), (0, 0)))
+
+
+def _magnitudes(parts: dict[str, np.ndarray], stft: StftConfig) -> dict[str, np.ndarray]:
+    magnitudes = {}
+    for name, wave in parts.items():
+        spectrum = librosa.stft(
+            wave.T, n_fft=stft.n_fft, hop_length=stft.hop_length, window="hann", center=False
+        )
+        magnitudes[name] = np.abs(spectrum).transpose(2, 0, 1)
+    return magnitudes

@@ -1,0 +1,86 @@
+"""What a collection of songs must offer to become a data set."""
+
+import dataclasses
+import hashlib
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+VALIDATION_SHARE = 0.15
+
+
+class TrackError(Exception):
+    """One track can't be used; the message says why, without the track's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """A song of a collection, not yet read.
+
+    Attributes:
+      name: unique in its split.
+      split: one of `SPLITS`.
+      seconds: its length as far as a file's header tells; used for planning only.
+      files: what it is made from, relative to the collection's root.
+    """
+
+    name: str
+    split: str
+    seconds: float
+    files: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+    """A track's audio: float32 `[samples, channels]`, all of one length.
+
+    Attributes:
+      stems: by name; `vocals` and either `accompaniment` or what it consists of.
+      mixture: as it was released, or None if that is just the sum of the stems.
+      sample_rate: in Hz.
+    """
+
+    stems: dict[str, np.ndarray]
+    mixture: np.ndarray | None
+    sample_rate: int
+
+
+class Source(typing.Protocol):
+    """A collection of songs. It travels to worker processes, so it must be picklable."""
+
+    name: str
+    licence: str
+    root: Path | None
+
+    def tracks(self) -> list[Track]:
+        """Lists all tracks, in a fixed order."""
+        ...
+
+    def load(self, track: Track) -> Song:
+        """Reads one track.
+
+        Raises:
+          TrackError: if it can't be used.
+        """
+        ...
+
+
+def hold_out(tracks: Iterable[Track]) -> list[Track]:
+    """Moves `VALIDATION_SHARE` of the training tracks to validation, at least one.
+
+    Which ones is a matter of their names' hashes, not of their number or order. A single track
+    stays in training.
+    """
+    tracks = list(tracks)
+    training = [track for track in tracks if track.split == "train"]
+    if len(training) < 2:
+        return tracks
+    by_hash = sorted(training, key=lambda track: hashlib.sha256(track.name.encode()).digest())
+    held_out = set(by_hash[: max(1, round(VALIDATION_SHARE * len(training)))])
+    return [
+        dataclasses.replace(track, split="validation") if track in held_out else track
+        for track in tracks
+    ]

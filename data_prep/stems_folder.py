@@ -1,0 +1,98 @@
+"""Prepares songs laid out as `train|validation|test/<track>/<stem>.{wav,flac,ogg,mp3}`.
+
+usage: python -m data_prep.stems_folder --root=DIR --output=OUT
+
+The stems of a track are `vocals` with `accompaniment` or with `drums`, `bass`, `other`. A
+`mixture` beside them is used as released in validation and test; in training the mixture is the
+sum of the stems. Without a validation folder, 15 % of the training tracks are held out.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from data_prep import command
+from data_prep.sources import SPLITS, Song, Track, TrackError, hold_out
+from data_prep.write_dataset import PreparationError
+from jaxsep.audio_reader import AudioError, AudioReader, read_audio
+
+STEMS = ("mixture", "vocals", "accompaniment", "drums", "bass", "other")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+
+
+@dataclasses.dataclass(frozen=True)
+class StemsFolder:
+    """A `Source` of stems as files."""
+
+    root: Path
+    name: str
+    licence: str
+
+    def tracks(self) -> list[Track]:
+        if not self.root.is_dir():
+            raise PreparationError(f"{self.root}: no such folder")
+        tracks = [
+            self._describe(folder, split)
+            for split in SPLITS
+            for folder in sorted((self.root / split).glob("*/"))
+        ]
+        if not any(track.split == "train" for track in tracks):
+            raise PreparationError(
+                f"{self.root}: expected train/<track>/vocals.wav and so on (validation/ and test/"
+                f" likewise; {', '.join(EXTENSIONS)})"
+            )
+        if not any(track.split == "validation" for track in tracks):
+            tracks = hold_out(tracks)
+        return tracks
+
+    def _describe(self, folder: Path, split: str) -> Track:
+        files = [
+            path
+            for path in sorted(folder.iterdir())
+            if path.stem in STEMS and path.suffix.lower() in EXTENSIONS
+        ]
+        names = tuple(str(path.relative_to(self.root)) for path in files)
+        return Track(folder.name, split, audio_seconds(files), names)
+
+    def load(self, track: Track) -> Song:
+        waveforms, rates = {}, {}
+        for file in track.files:
+            stem = Path(file).stem
+            if stem in waveforms:
+                raise TrackError(f"has two files for the stem {stem!r}")
+            try:
+                waveforms[stem], rates[stem] = read_audio(self.root / file)
+            except AudioError as error:
+                raise TrackError(str(error)) from error
+        if len(set(rates.values())) > 1:
+            raise TrackError(f"stems differ in sample rate: {rates}")
+        mixture = waveforms.pop("mixture", None)
+        if not waveforms:
+            raise TrackError(f"has no stems ({', '.join(STEMS[1:])})")
+        is_training = track.split == "train"
+        return Song(waveforms, None if is_training else mixture, next(iter(rates.values())))
+
+
+def audio_seconds(files: list[Path]) -> float:
+    """Returns the longest duration that the files' headers promise; 0 for what can't be read."""
+    longest = 0.0
+    for file in files:
+        try:
+            with AudioReader(file) as reader:
+                longest = max(longest, (reader.num_samples or 0) / reader.sample_rate)
+        except AudioError:
+            continue  # told, by name, when the track's turn comes
+    return longest
+
+
+def _make_source(args: argparse.Namespace) -> StemsFolder:
+    return StemsFolder(args.root, args.name, args.licence)
+
+
+if __name__ == "__main__":
+    parser = command.make_parser(__doc__)
+    command.add_root(parser)
+    parser.add_argument("--name", default="stems_folder", help="the data set's name")
+    parser.add_argument("--licence", default="not stated", help="noted in the manifest")
+    sys.exit(command.run(parser, _make_source))

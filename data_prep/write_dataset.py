@@ -1,0 +1,308 @@
+"""Writes a collection of songs as a data set: in parallel, restartable, the same bytes always.
+
+The training, validation and test tracks are divided into groups of about one shard. A group is
+done when its marker (a JSON file, written last and renamed into place) is there; an interrupted
+preparation continues with the groups that have none. In the end the finished shards get their
+final names and the manifest makes them a data set.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets.public_api as tfds
+from tqdm import tqdm
+
+import jaxsep
+from data_prep.segments import Settings
+from data_prep.sources import SPLITS, Source, Track
+from data_prep.write_group import (
+    SHARD_BYTES,
+    BadTrackError,
+    Group,
+    merge_statistics,
+    write_group,
+    write_json,
+)
+from jaxsep import records, tfrecord
+
+UNFINISHED = ".unfinished"
+PROGRESS_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} min of music [{elapsed}, {remaining} left]"
+
+
+class PreparationError(Exception):
+    """The data set can't be written; the message says why and what to do."""
+
+
+def prepare(
+    source: Source, output: Path, settings: Settings, *, workers: int, skip_bad: bool = False
+) -> records.Dataset:
+    """Prepares a data set, or finishes its interrupted preparation.
+
+    Args:
+      source: the collection.
+      output: folder of the data set; made if need be.
+      settings: what the examples look like.
+      workers: processes; the result doesn't depend on their number.
+      skip_bad: leave tracks out that can't be used, instead of stopping at the first.
+
+    Raises:
+      PreparationError: if a track can't be used, `output` holds something else, or the disk is too
+        small.
+    """
+    tracks = source.tracks()
+    if not any(track.split == "train" for track in tracks):
+        raise PreparationError(f"{source.root}: no training tracks")
+    if settings.remixes and sum(track.split == "train" for track in tracks) < 2:
+        raise PreparationError("remixes need at least two training tracks; use --remixes=0")
+    job = _describe_job(source, settings, tracks)
+    if (output / records.MANIFEST).exists():
+        _refuse_if_different(output, job)
+        return records.load_dataset(output)
+    _start_or_resume(output, job)
+    groups = _plan(tracks, settings)
+    todo = [group for group in groups if not _marker(output, group).exists()]
+    _check_disk(output, todo, settings)
+    _run(source, output / UNFINISHED, settings, todo, workers, skip_bad)
+    _finish(source, output, settings, groups, job)
+    return records.load_dataset(output)
+
+
+def _describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dict[str, Any]:
+    """Describes what is to be made; equal descriptions make equal data sets."""
+    root = source.root or Path()
+    files = [
+        [track.name, track.split, [[file, (root / file).stat().st_size] for file in track.files]]
+        for track in tracks
+    ]
+    return {
+        "name": source.name,
+        "jaxsep_version": jaxsep.__version__,
+        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
+        "tracks_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+    }
+
+
+def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Says in one line where two job descriptions differ; empty if nowhere."""
+
+    def flatten(job):
+        settings = {**job["settings"], **job["settings"]["stft"], "stft": None}
+        return {"name": job["name"], "jaxsep_version": job["jaxsep_version"], **settings}
+
+    old, new = flatten(there), flatten(wanted)
+    parts = [f"{key} {old.get(key)}, not {new[key]}" for key in new if old.get(key) != new[key]]
+    if not parts and there["tracks_sha256"] != wanted["tracks_sha256"]:
+        parts = ["its tracks or their sizes differ"]
+    return "; ".join(parts)
+
+
+def _refuse_if_different(output: Path, job: dict[str, Any]) -> None:
+    """Compares a finished data set with what is wanted."""
+    if difference := _differences(records.load_dataset(output).manifest, job):
+        raise PreparationError(
+            f"{output} already holds another data set ({difference}); choose another --output"
+        )
+
+
+def _start_or_resume(output: Path, job: dict[str, Any]) -> None:
+    """Makes the folder for unfinished work, or checks that it is this job's."""
+    job_file = output / UNFINISHED / "job.json"
+    if job_file.exists():
+        if difference := _differences(json.loads(job_file.read_text()), job):
+            raise PreparationError(
+                f"{output} holds an unfinished data set of another kind ({difference}); delete it"
+                " or choose another --output"
+            )
+        return
+    if output.exists() and any(path.name != UNFINISHED for path in output.iterdir()):
+        raise PreparationError(
+            f"{output} holds other files and no data set; choose another --output"
+        )
+    job_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job_file, job)
+
+
+def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
+    """Divides the tracks of each split and pass into groups of about one shard."""
+    groups = []
+    for split in SPLITS:
+        here = [track for track in tracks if track.split == split]
+        for remix in range(1 + (settings.remixes if split == "train" else 0)):
+            lenders = _lenders(here, remix, settings.seed) if remix else [None] * len(here)
+            members, size = [], 0.0
+            for track, lender in zip(here, lenders, strict=True):
+                if members and size + _expected_bytes(track, settings) > SHARD_BYTES:
+                    groups.append(_group(split, remix, len(groups), members))
+                    members, size = [], 0.0
+                members.append((track, lender))
+                size += _expected_bytes(track, settings)
+            if members:
+                groups.append(_group(split, remix, len(groups), members))
+    return groups
+
+
+def _group(split: str, remix: int, number: int, members: list) -> Group:
+    return Group(f"{split}-{remix}-{number:05d}", split, remix, tuple(members))
+
+
+def _lenders(tracks: list[Track], remix: int, seed: int) -> list[Track]:
+    """Returns, for each track, another one that lends its accompaniment; each lends once."""
+    order = np.random.default_rng([seed, remix]).permutation(len(tracks))
+    lender = dict(zip(order, np.roll(order, 1), strict=True))
+    return [tracks[lender[index]] for index in range(len(tracks))]
+
+
+def _expected_bytes(track: Track, settings: Settings) -> float:
+    stft = settings.stft
+    frames = track.seconds * stft.sample_rate / stft.hop_length + 1
+    values = frames * stft.channels * stft.bins * (1 + len(settings.targets))
+    return 1.001 * values * np.dtype(np.float16).itemsize  # names and framing add a little
+
+
+def _check_disk(output: Path, todo: list[Group], settings: Settings) -> None:
+    needed = sum(_expected_bytes(track, settings) for group in todo for track, _ in group.tracks)
+    free = shutil.disk_usage(output).free
+    if needed * 1.02 > free:
+        raise PreparationError(
+            f"{output}: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; make room or"
+            " choose another --output"
+        )
+
+
+def _run(
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    todo: list[Group],
+    workers: int,
+    skip_bad: bool,
+) -> None:
+    """Writes the groups in worker processes, showing the progress in minutes of music."""
+    minutes = {group: sum(track.seconds for track, _ in group.tracks) / 60 for group in todo}
+    try:
+        with _worker_pool(workers) as executor:
+            futures = {
+                executor.submit(write_group, source, folder, settings, group, skip_bad): group
+                for group in todo
+            }
+            total = sum(minutes.values())
+            with tqdm(total=total, desc="preparing", bar_format=PROGRESS_BAR) as progress:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+                    progress.update(minutes[futures[future]])
+    except BrokenProcessPool as error:
+        raise PreparationError(
+            "a worker process died, most likely for want of memory; use fewer --workers"
+        ) from error
+    except BadTrackError as error:
+        raise PreparationError(f"{error} (--skip_bad leaves such tracks out)") from None
+
+
+@contextlib.contextmanager
+def _worker_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
+    """Runs worker processes, which an error ends at once: what is unfinished is done again."""
+    executor = concurrent.futures.ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_ignore_interrupts,
+    )
+    try:
+        yield executor
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leaves Ctrl-C to the parent process, which ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _marker(output: Path, group: Group) -> Path:
+    return output / UNFINISHED / f"{group.name}.json"
+
+
+def _finish(
+    source: Source, output: Path, settings: Settings, groups: list[Group], job: dict[str, Any]
+) -> None:
+    """Gives the shards their final names and writes metadata, statistics and the manifest."""
+    markers = {group: json.loads(_marker(output, group).read_text()) for group in groups}
+    splits = {}
+    for split in SPLITS:
+        here = [markers[group] for group in groups if group.split == split]
+        shards = [shard for marker in here for shard in marker["shards"]]
+        tracks = [track for marker in here for track in marker["tracks"]]
+        if not tracks:
+            continue
+        for number, shard in enumerate(shards):
+            unfinished = output / UNFINISHED / shard["file"]
+            shard["file"] = tfrecord.shard_name(source.name, split, number, len(shards))
+            if unfinished.exists():  # else an interrupted run has renamed it
+                os.replace(unfinished, output / shard["file"])
+        splits[split] = {
+            "num_tracks": len(tracks),
+            "num_examples": sum(shard["records"] for shard in shards),
+            "seconds": sum(track["seconds"] for track in tracks),
+            "shards": shards,
+        }
+    skipped = {str(skip): skip for marker in markers.values() for skip in marker["skipped"]}
+    if "train" not in splits:
+        raise PreparationError(f"{source.root}: no training track could be used: {[*skipped]}")
+    statistics = [marker["statistics"] for group, marker in markers.items()]
+    write_json(output / records.STATISTICS, merge_statistics(statistics))
+    _write_tfds_metadata(source, output, settings, splits)
+    manifest = {
+        "format_version": records.FORMAT_VERSION,
+        **job,
+        "scaling": "none: librosa's convention, a full-scale sine has magnitude n_fft / 4",
+        "licence": source.licence,
+        "splits": splits,
+        "sources": [track for marker in markers.values() for track in marker["tracks"]],
+        "skipped": list(skipped.values()),
+    }
+    write_json(output / records.MANIFEST, manifest)
+    shutil.rmtree(output / UNFINISHED)
+
+
+def _write_tfds_metadata(
+    source: Source, output: Path, settings: Settings, splits: dict[str, Any]
+) -> None:
+    """Writes what `tfds.builder_from_directory` needs."""
+    template = records.FILE_TEMPLATE
+    split_infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard["records"] for shard in info["shards"]],
+            num_bytes=sum(shard["bytes"] for shard in info["shards"]),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=str(output),
+                template=template,
+                dataset_name=source.name,
+                split=split,
+                filetype_suffix="tfrecord",
+            ),
+        )
+        for split, info in splits.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(output),
+        features=records.example_features(settings.stft, settings.targets),
+        split_infos=split_infos,
+        filename_template=template,
+        check_data=False,
+    )

@@ -1,0 +1,94 @@
+"""The `jaxsep` command."""
+
+import argparse
+import sys
+from pathlib import Path
+
+USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+      0; 2 for wrong usage or when no input could be used; 1 for a failure midway or when some of
+      the inputs failed; 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog="jaxsep", description="Split songs into vocals and rest.")
+    commands = parser.add_subparsers(title="commands", required=True)
+    separate = commands.add_parser(
+        "separate",
+        help="write the vocals and the accompaniment of songs",
+        description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*; the"
+        " two add up to the song.",
+    )
+    separate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
+    separate.add_argument(
+        "--model", type=Path, required=True, help="a training's workdir, or one checkpoint"
+    )
+    separate.add_argument(
+        "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
+    )
+    separate.add_argument("--overwrite", action="store_true", help="replace stems that are there")
+    separate.set_defaults(run=_separate)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        _complain("interrupted; finished songs are kept")
+        return INTERRUPTED
+
+
+def _complain(message: str) -> None:
+    print(f"jaxsep: {message}", file=sys.stderr)
+
+
+def _separate(args: argparse.Namespace) -> int:
+    # Imported here, so that --help and a misspelt flag are answered at once.
+    from jaxsep.audio_reader import AudioError
+    from jaxsep.checkpoints import CheckpointError
+    from jaxsep.separator import OutputExistsError, Separator, separate_file
+
+    try:
+        separator = Separator.restore(args.model)
+    except CheckpointError as error:
+        _complain(f"--model: {error}")
+        return USAGE_ERROR
+    failed_early = failed_midway = 0
+    for path, name in zip(args.inputs, unique_names(args.inputs), strict=True):
+        folder = args.output / name
+        try:
+            separate_file(separator, path, folder, overwrite=args.overwrite)
+        except (AudioError, OutputExistsError) as error:
+            _complain(str(error))
+            failed_early += 1
+        except OSError as error:
+            _complain(f"{path}: {error.strerror}: {error.filename}")
+            failed_midway += 1
+        else:
+            print(folder)
+    if not failed_early and not failed_midway:
+        return 0
+    return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED
+
+
+def unique_names(paths: list[Path]) -> list[str]:
+    """Names a folder for each song: its file name without extension; `-2` and so on for doubles.
+
+    No name leads out of the output folder.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        base = path.stem if path.stem.strip(".") else "_"
+        name, number = base, 1
+        while name.casefold() in taken:  # some file systems don't tell cases apart
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""How far a masked mixture is from the vocals, computed from magnitudes alone.
+
+Because mixture = vocals + accompaniment holds for the complex spectrograms, their three
+magnitudes determine the angle between mixture M and vocals V:
+
+    Re(M V*) = (|M|^2 + |V|^2 - |A|^2) / 2,
+
+and with it the exact error of a real mask m, phase included:
+
+    |m M - V|^2 = m^2 |M|^2 - 2 m Re(M V*) + |V|^2.
+"""
+
+import jax
+import jax.numpy as jnp
+
+LOSSES = ("phase_sensitive", "magnitude")
+SILENCE = 1.0  # energy of an example, far below any music's; keeps silence from dividing by zero
+
+
+def error_energy(
+    mask: jax.Array, mixture: jax.Array, vocals: jax.Array, accompaniment: jax.Array
+) -> jax.Array:
+    """Returns the energy of the masked mixture's difference from the vocals, in each bin.
+
+    Args:
+      mask: any shape, as all others.
+      mixture: magnitude, as `vocals` and `accompaniment`.
+
+    Reference: Erdogan et al., Phase-sensitive and recognition-boosted speech separation using deep
+    recurrent neural networks, 2015 (the loss); the angle from three magnitudes is the law of
+    cosines.
+    """
+    projection = (jnp.square(mixture) + jnp.square(vocals) - jnp.square(accompaniment)) / 2
+    error = jnp.square(mask * mixture) - 2 * mask * projection + jnp.square(vocals)
+    return jnp.maximum(error, 0.0)  # rounded magnitudes can miss the triangle by a little
+
+
+def separation_loss(
+    name: str, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
+) -> jax.Array:
+    """Averages the relative error energy over the examples of a batch.
+
+    Args:
+      name: `phase_sensitive`, the complex error; or `magnitude`, (m |M| - |V|)^2.
+      mask: `[batch, frames, channels, bins]`.
+      batch: `mixture`, `vocals`, `accompaniment`: magnitudes of that shape.
+      valid: bool `[batch, frames]`; other frames don't count.
+
+    Returns:
+      A scalar: per example, error energy over mixture energy; 0 is perfect, silence scores the
+      vocals' share.
+    """
+    mixture, vocals = batch["mixture"], batch["vocals"]
+    if name == "phase_sensitive":
+        error = error_energy(mask, mixture, vocals, batch["accompaniment"])
+    elif name == "magnitude":
+        error = jnp.square(mask * mixture - vocals)
+    else:
+        raise ValueError(f"loss={name!r} is unknown; use one of {', '.join(LOSSES)}")
+    inside = valid[:, :, None, None]
+    error = jnp.sum(error * inside, axis=(1, 2, 3))
+    energy = jnp.sum(jnp.square(mixture) * inside, axis=(1, 2, 3))
+    return jnp.mean(error / (energy + SILENCE))

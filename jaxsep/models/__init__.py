@@ -1,0 +1,70 @@
+"""The maskers: from a mixture's magnitudes to the share of each that is vocals.
+
+Every masker is a Flax module with
+
+    mask, carry = masker.apply(variables, magnitude, carry, valid=valid)
+
+* `magnitude`, `mask`: `[batch, frames, channels, bins]`; the mask lies in 0 to 1;
+* `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
+* `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
+
+`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxsep.models.lstm import LSTMMasker
+from jaxsep.models.mlp import MLPMasker
+from jaxsep.stft_config import StftConfig
+
+MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker}
+
+
+def create(name: str, stft: StftConfig, **fields: Any) -> nn.Module:
+    """Makes a masker.
+
+    Args:
+      name: one of `MASKERS`.
+      stft: the format of its magnitudes.
+      **fields: of the masker.
+
+    Raises:
+      ValueError: if the name or a field is unknown.
+    """
+    if name not in MASKERS:
+        raise ValueError(f"model.name={name!r} is unknown; use one of {', '.join(MASKERS)}")
+    try:
+        return MASKERS[name](stft=stft, **fields)
+    except TypeError as error:
+        raise ValueError(f"model {name!r}: {error}") from error
+
+
+def init(masker: nn.Module, key: jax.Array) -> dict[str, Any]:
+    """Initialises a masker's variables.
+
+    Returns:
+      `{"params": ..., "statistics": ...}`; the latter isn't trained, see `with_statistics`.
+    """
+    stft = masker.stft
+    magnitude = jnp.zeros((1, 2, stft.channels, stft.bins))
+    return dict(masker.init(key, magnitude, masker.initial_carry(1)))
+
+
+def with_statistics(
+    variables: dict[str, Any], statistics: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Gives a masker's variables the statistics of its data set.
+
+    Args:
+      variables: of `init`.
+      statistics: of `records.Dataset.statistics`.
+    """
+    wanted = variables["statistics"]["normalise"]
+    known = {name: jnp.asarray(statistics[name]) for name in wanted}
+    return {**variables, "statistics": {"normalise": known}}

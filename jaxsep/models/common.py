@@ -1,0 +1,77 @@
+"""What the maskers share: how they see a mixture and how they answer."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxsep.stft_config import StftConfig
+
+# Of a running level: [batch, 2], the decayed sums of levels and of ones.
+LevelCarry = jax.Array
+
+
+def running_level(
+    levels: jax.Array, carry: LevelCarry, decay: float
+) -> tuple[jax.Array, LevelCarry]:
+    """Averages levels over the past, with exponentially fading weights.
+
+    Args:
+      levels: `[batch, frames]`.
+      carry: zeros at the beginning.
+      decay: the weight of a frame falls by this factor per frame; 0 keeps each frame by itself.
+
+    Returns:
+      The averages, `[batch, frames]`, and the next carry.
+    """
+
+    def step(sums, level):
+        sums = decay * sums + jnp.stack([level, jnp.ones_like(level)], axis=-1)
+        return sums, sums[:, 0] / sums[:, 1]
+
+    carry, averages = jax.lax.scan(step, carry, levels.T)
+    return averages.T, carry
+
+
+class Normalise(nn.Module):
+    """Makes magnitudes independent of the song's level, compresses and standardises them.
+
+    The mixture is first brought to the data set's mean level, judged by a causal running average;
+    so a quieter song looks the same. Then the logarithm of each bin is standardised with the data
+    set's mean and deviation.
+
+    Attributes:
+      stft: format of the magnitudes.
+      level_seconds: time constant of the running average; 0 takes each frame by itself.
+    """
+
+    stft: StftConfig
+    level_seconds: float
+
+    @nn.compact
+    def __call__(self, magnitude: jax.Array, carry: LevelCarry) -> tuple[jax.Array, LevelCarry]:
+        """Maps `[batch, frames, channels, bins]` to features `[batch, frames, channels * bins]`."""
+        shape = (self.stft.bins,)
+        mean = self.variable("statistics", "mean", jnp.ones, shape).value
+        log_mean = self.variable("statistics", "log_mean", jnp.zeros, shape).value
+        log_std = self.variable("statistics", "log_std", jnp.ones, shape).value
+        hop_seconds = self.stft.hop_length / self.stft.sample_rate
+        decay = math.exp(-hop_seconds / self.level_seconds) if self.level_seconds else 0.0
+        level, carry = running_level(magnitude.mean(axis=(2, 3)), carry, decay)
+        gain = mean.mean() / jnp.maximum(level, self.stft.magnitude_floor)
+        levelled = magnitude * gain[:, :, None, None]
+        features = (jnp.log(levelled + self.stft.magnitude_floor) - log_mean) / log_std
+        return features.reshape(*features.shape[:2], -1), carry
+
+
+class MaskHead(nn.Module):
+    """Answers with a mask: a dense layer and a sigmoid."""
+
+    stft: StftConfig
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]` in 0 to 1."""
+        logits = nn.Dense(self.stft.channels * self.stft.bins, name="dense")(features)
+        return nn.sigmoid(logits).reshape(*features.shape[:2], self.stft.channels, self.stft.bins)

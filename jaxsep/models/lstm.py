@@ -1,0 +1,158 @@
+"""The recurrent masker: LSTM layers between dense layers, scanned over time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxsep.models.common import MaskHead, Normalise
+from jaxsep.stft_config import StftConfig
+
+# (h, c): output and cell state, [batch, hidden] each.
+LSTMCarry = tuple[jax.Array, jax.Array]
+
+
+def lstm_scan(
+    x: jax.Array,
+    carry: LSTMCarry,
+    w_ih: jax.Array,
+    w_hh: jax.Array,
+    bias: jax.Array,
+    *,
+    reverse: bool = False,
+    valid: jax.Array | None = None,
+    unroll: int = 1,
+) -> tuple[jax.Array, LSTMCarry]:
+    """Runs one direction of an LSTM layer over time.
+
+    Args:
+      x: inputs `[batch, frames, features]`.
+      carry: state before the first frame (the last, if `reverse`).
+      w_ih: input weights `[features, 4 * hidden]`, gates in the order i, f, g, o.
+      w_hh: recurrent weights `[hidden, 4 * hidden]`.
+      bias: `[4 * hidden]`.
+      reverse: run from the last frame to the first.
+      valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
+      unroll: steps of the scan in one iteration of its loop.
+
+    Returns:
+      Outputs `[batch, frames, hidden]` in the order of `x`, and the state after the last step.
+
+    Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
+    """
+    # The input's part of the gates needs no recurrence: one large product instead of many small.
+    gates_x = jnp.einsum("btf,fg->tbg", x, w_ih) + bias
+
+    def step(carry, inputs):
+        h, c = carry
+        gate_x, is_valid = inputs
+        i, f, g, o = jnp.split(gate_x + h @ w_hh, 4, axis=-1)
+        new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        new_h = nn.sigmoid(o) * jnp.tanh(new_c)
+        if is_valid is not None:
+            new_h, new_c = jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c)
+        return (new_h, new_c), new_h
+
+    is_valid = None if valid is None else valid.T[:, :, None]
+    carry, outputs = jax.lax.scan(step, carry, (gates_x, is_valid), reverse=reverse, unroll=unroll)
+    return jnp.swapaxes(outputs, 0, 1), carry
+
+
+def _bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Opens the forget gates at first, so that gradients reach far back."""
+    del key
+    return jnp.zeros(shape).reshape(4, -1).at[1].set(1.0).reshape(shape)
+
+
+class LSTMLayer(nn.Module):
+    """One LSTM layer.
+
+    Attributes:
+      hidden_size: units, of both directions together.
+      bidirectional: half of the units run backwards in time.
+      unroll: of `lstm_scan`.
+    """
+
+    hidden_size: int
+    bidirectional: bool = False
+    unroll: int = 1
+
+    def _direction(self, name: str, x: jax.Array, carry: LSTMCarry, **kwargs):
+        units = self.hidden_size // (2 if self.bidirectional else 1)
+        w_ih = self.param(f"{name}_w_ih", nn.initializers.lecun_normal(), (x.shape[-1], 4 * units))
+        w_hh = self.param(f"{name}_w_hh", nn.initializers.orthogonal(), (units, 4 * units))
+        bias = self.param(f"{name}_bias", _bias_init, (4 * units,))
+        return lstm_scan(x, carry, w_ih, w_hh, bias, unroll=self.unroll, **kwargs)
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, carry: LSTMCarry, *, valid: jax.Array | None = None
+    ) -> tuple[jax.Array, LSTMCarry]:
+        """Maps `[batch, frames, features]` to `[batch, frames, hidden_size]`."""
+        outputs, next_carry = self._direction("forward", x, carry)
+        if self.bidirectional:
+            # The future has no carry: the backward state starts from zero at the end of `x`.
+            start = jax.tree.map(jnp.zeros_like, carry)
+            backward, _ = self._direction("backward", x, start, reverse=True, valid=valid)
+            outputs = jnp.concatenate([outputs, backward], axis=-1)
+        return outputs, next_carry
+
+
+class LSTMMasker(nn.Module):
+    """A dense layer, LSTM layers, and two dense layers that see both.
+
+    Attributes:
+      stft: format of the magnitudes.
+      hidden_size: units of each inner layer; even if `bidirectional`.
+      num_layers: LSTM layers.
+      bidirectional: look at later frames too; not causal then.
+      level_seconds: time constant of the running level, see `Normalise`.
+      unroll: of `lstm_scan`; changes speed alone.
+    """
+
+    stft: StftConfig
+    hidden_size: int = 512
+    num_layers: int = 1
+    bidirectional: bool = False
+    level_seconds: float = 10.0
+    unroll: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_layers < 1 or (self.bidirectional and self.hidden_size % 2):
+            raise ValueError(
+                f"num_layers={self.num_layers} must be at least 1, and hidden_size="
+                f"{self.hidden_size} even for a bidirectional model"
+            )
+
+    @property
+    def is_causal(self) -> bool:
+        return not self.bidirectional
+
+    def initial_carry(self, batch: int) -> dict[str, Any]:
+        """Returns the state before the first frame."""
+        units = self.hidden_size // (2 if self.bidirectional else 1)
+        state = (jnp.zeros((batch, units)), jnp.zeros((batch, units)))
+        return {"level": jnp.zeros((batch, 2)), "lstm": [state] * self.num_layers}
+
+    @nn.compact
+    def __call__(
+        self, magnitude: jax.Array, carry: dict[str, Any], *, valid: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Predicts masks; see `jaxsep.models`."""
+        normalise = Normalise(self.stft, self.level_seconds, name="normalise")
+        x, level = normalise(magnitude, carry["level"])
+        x = jnp.tanh(nn.Dense(self.hidden_size, name="dense_1")(x))
+        # As in Open-Unmix, the later layers see what entered the recurrence beside its result.
+        skipped, states = x, []
+        for index, state in enumerate(carry["lstm"]):
+            layer = LSTMLayer(
+                self.hidden_size, self.bidirectional, self.unroll, name=f"lstm_{index + 1}"
+            )
+            x, state = layer(x, state, valid=valid)
+            states.append(state)
+        x = jnp.concatenate([skipped, x], axis=-1)
+        x = nn.relu(nn.Dense(self.hidden_size, name="dense_2")(x))
+        mask = MaskHead(self.stft, name="mask")(x)
+        return mask, {"level": level, "lstm": states}

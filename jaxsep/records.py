@@ -1,0 +1,141 @@
+"""What a prepared data set is: its examples, its statistics and its manifest. Needs no JAX.
+
+A data set is a folder with
+
+* `NAME-SPLIT.tfrecord-00000-of-00002`, ...: the examples, one segment of one track each;
+* `features.json`, `dataset_info.json`: tensorflow-datasets' own metadata;
+* `statistics.json`: per-bin statistics of the training mixtures;
+* `manifest.json`: how it was made and from what. It is written last: without it, the rest is
+  not a data set.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import typing
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from jaxsep.stft_config import StftConfig
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+STATISTICS = "statistics.json"
+STATISTICS_FIELDS = ("mean", "std", "log_mean", "log_std")
+FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+
+
+class DatasetError(Exception):
+    """A folder isn't a data set that this version of jaxsep can use."""
+
+
+def example_features(stft: StftConfig, targets: Sequence[str]) -> typing.Any:
+    """Describes one example as a tensorflow-datasets `FeaturesDict`.
+
+    Magnitudes are float16 `[frames, channels, bins]`: `mixture` and one per target, all of the
+    same length. `track` is a name and `start` the segment's place in the track, in seconds.
+    """
+    import tensorflow_datasets.public_api as tfds  # takes half a second, which inference can save
+
+    magnitude = tfds.features.Tensor(
+        shape=(None, stft.channels, stft.bins), dtype=np.float16, encoding="bytes"
+    )
+    features = dict.fromkeys(("mixture", *targets), magnitude)
+    features |= {"track": tfds.features.Text(), "start": tfds.features.Scalar(np.float32)}
+    return tfds.features.FeaturesDict(features)
+
+
+class ExampleCodec:
+    """Turns examples into record payloads (serialised `tf.train.Example`) and back."""
+
+    def __init__(self, stft: StftConfig, targets: Sequence[str]):
+        from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+        self.features = example_features(stft, targets)
+        self._serializer = ExampleSerializer(self.features.get_serialized_info())
+
+    def encode(self, example: dict[str, typing.Any]) -> bytes:
+        """Serialises an example; equal examples give equal bytes."""
+        message = self._serializer.get_tf_example(self.features.encode_example(example))
+        # Protocol buffers order a map's entries at random unless told not to.
+        return message.SerializeToString(deterministic=True)
+
+    def decode(self, payload: bytes) -> dict[str, typing.Any]:
+        """Parses a payload into arrays; `track` becomes a string."""
+        example = self.features.deserialize_example_np(payload)
+        return {**example, "track": example["track"].decode()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set on disk."""
+
+    path: epath.Path
+    manifest: dict[str, typing.Any]
+    manifest_sha256: str
+
+    @property
+    def stft(self) -> StftConfig:
+        return StftConfig(**self.manifest["settings"]["stft"])
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.manifest["settings"]["targets"])
+
+    def num_tracks(self, split: str) -> int:
+        """Counts the tracks of a split; 0 where there is no such split."""
+        return self.manifest["splits"].get(split, {}).get("num_tracks", 0)
+
+    def shards(self, split: str) -> list[epath.Path]:
+        """Returns the paths of a split's shards; none where there is no such split."""
+        shards = self.manifest["splits"].get(split, {}).get("shards", [])
+        return [self.path / shard["file"] for shard in shards]
+
+    @functools.cached_property
+    def codec(self) -> ExampleCodec:
+        return ExampleCodec(self.stft, self.targets)
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """Reads the training mixtures' statistics, over frames and channels.
+
+        Returns:
+          `mean` and `std` of the magnitudes, and `log_mean` and `log_std` of
+          `log(magnitude + magnitude_floor)`: float32 `[bins]` each.
+        """
+        statistics = json.loads((self.path / STATISTICS).read_text())
+        return {name: np.array(statistics[name], np.float32) for name in STATISTICS_FIELDS}
+
+
+def load_dataset(data_dir: epath.PathLike) -> Dataset:
+    """Opens a prepared data set.
+
+    Raises:
+      DatasetError: if there is none at `data_dir`, or one of another format, or a shard is missing.
+    """
+    path = epath.Path(data_dir)
+    if not (path / MANIFEST).exists():
+        unfinished = " (its preparation was not finished: run it again)" if path.exists() else ""
+        raise DatasetError(
+            f"{path}: no prepared data set here{unfinished}; make one with, for example,"
+            f" python -m data_prep.stems_folder --root=DIR --output={path}"
+        )
+    text = (path / MANIFEST).read_bytes()
+    try:
+        manifest = json.loads(text)
+        version = manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path / MANIFEST}: not a jaxsep manifest ({error!r})") from error
+    if version != FORMAT_VERSION:
+        raise DatasetError(
+            f"{path}: written in format {version}, this jaxsep reads {FORMAT_VERSION};"
+            " prepare the data set again"
+        )
+    dataset = Dataset(path, manifest, hashlib.sha256(text).hexdigest())
+    for split in manifest["splits"]:
+        for shard in dataset.shards(split):
+            if not shard.exists():
+                raise DatasetError(f"{shard}: missing; copy or prepare the data set again")
+    return dataset

@@ -1,0 +1,258 @@
+"""Separation of whole files and arrays, block by block."""
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from flax import linen as nn
+from tqdm import tqdm
+
+from jaxsep import checkpoints
+from jaxsep.audio_reader import AudioReader
+from jaxsep.audio_writer import WavWriter, split_exactly
+from jaxsep.spectrogram import frame, overlap_add
+
+STEMS = ("vocals", "accompaniment")
+BLOCK_FRAMES = 128
+READ_SAMPLES = 2**16
+
+
+class OutputExistsError(Exception):
+    """Stems are already there and were not to be overwritten."""
+
+
+class Separator:
+    """A restored masker, ready to separate.
+
+    A causal masker goes through a song block by block with its state carried along, in memory that
+    doesn't grow with the song. A bidirectional one sees the whole song at once.
+
+    Args:
+      masker: of `jaxsep.models`.
+      variables: its parameters and statistics.
+    """
+
+    def __init__(self, masker: nn.Module, variables: dict):
+        self.stft = masker.stft
+        self._masker = masker
+        self._variables = variables
+        self._separate_window = jax.jit(functools.partial(_separate_window, masker))
+
+    @classmethod
+    def restore(cls, path) -> "Separator":
+        """Restores a trained masker.
+
+        Args:
+          path: a workdir, of which the best checkpoint is taken, or one checkpoint's folder.
+
+        Raises:
+          jaxsep.checkpoints.CheckpointError: if there is none, or it is damaged.
+        """
+        return cls(*checkpoints.restore_masker(checkpoints.find_checkpoint(path)))
+
+    def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """Separates a waveform.
+
+        A single channel is fed to a stereo masker twice; if there are more or fewer channels than
+        the masker's otherwise, each is separated alone.
+
+        Args:
+          waveform: float `[samples, channels]`, at least one sample.
+          sample_rate: in Hz, of the waveform; it needn't be the masker's.
+
+        Returns:
+          `vocals` and `accompaniment`, float32 of the same shape; they add up to the waveform.
+        """
+        if waveform.ndim != 2 or 0 in waveform.shape:
+            raise ValueError(f"waveform of shape {waveform.shape} isn't [samples, channels]")
+        bounds = range(0, len(waveform), READ_SAMPLES)
+        blocks = (waveform[start : start + READ_SAMPLES] for start in bounds)
+        vocals = np.concatenate([vocals for _, vocals in self.stream(blocks, sample_rate)])
+        return {"vocals": vocals, "accompaniment": (waveform - vocals).astype(np.float32)}
+
+    def stream(
+        self, blocks: Iterable[np.ndarray], sample_rate: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Separates a waveform that comes in blocks.
+
+        Args:
+          blocks: float `[samples, channels]` each, of any lengths.
+          sample_rate: of the blocks, in Hz.
+
+        Yields:
+          Blocks of the mixture, unchanged but of other lengths, each with its vocals, float32.
+        """
+        waiting: deque[np.ndarray] = deque()
+
+        def remember() -> Iterator[np.ndarray]:
+            for block in blocks:
+                waiting.append(block)
+                yield block.astype(np.float32)
+
+        rate = self.stft.sample_rate
+        vocals = self._vocals(_resample(remember(), sample_rate, rate))
+        for estimate in _resample(vocals, rate, sample_rate):
+            mixture = _take(waiting, len(estimate))
+            if len(mixture):
+                yield mixture, estimate[: len(mixture)]
+
+    def _vocals(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Maps float32 blocks `[samples, channels]` at the masker's rate to blocks of vocals.
+
+        More samples come out than went in: some of the silence that is put behind.
+        """
+        hop, overlap = self.stft.hop_length, self.stft.n_fft - self.stft.hop_length
+        step = BLOCK_FRAMES * hop
+        if not self._masker.is_causal:
+            whole = np.concatenate(list(blocks))
+            # Rounded up, so that songs of similar length share a compiled program.
+            step *= -(-_with_margin(len(whole), overlap) // step)
+            blocks = [whole]
+        pending = tail = carry = None
+        for block in _add_silence(blocks, overlap, step):
+            channels = block.shape[1]
+            items = _to_items(block, self.stft.channels)
+            pending = items if pending is None else np.concatenate([pending, items], axis=1)
+            while pending.shape[1] >= step + overlap:
+                if carry is None:
+                    carry = self._masker.initial_carry(len(items))
+                window, pending = pending[:, : step + overlap], pending[:, step:]
+                carry, estimate = self._separate_window(self._variables, carry, window)
+                estimate = np.array(estimate)
+                if tail is not None:
+                    estimate[:, :overlap] += tail
+                # The first samples stem from the silence in front.
+                yield _to_channels(estimate[:, overlap if tail is None else 0 : step], channels)
+                tail = estimate[:, step:]
+
+
+def _separate_window(masker, variables, carry, window: jax.Array):
+    """Separates some frames.
+
+    Args:
+      masker: of `jaxsep.models`.
+      variables: its parameters and statistics.
+      carry: its state.
+      window: `[items, (frames - 1) * hop_length + n_fft, channels]`.
+
+    Returns:
+      The next carry, and vocals of the window's shape: what these frames contribute. The first and
+      last `n_fft - hop_length` samples need the neighbouring windows' contributions added.
+    """
+    stft = masker.stft
+    frames = frame(jnp.swapaxes(window, 1, 2), stft) * stft.window()
+    spectrogram = jnp.swapaxes(jnp.fft.rfft(frames), 1, 2)
+    mask, carry = masker.apply(variables, jnp.abs(spectrogram), carry)
+    frames = jnp.fft.irfft(jnp.swapaxes(mask * spectrogram, 1, 2), n=stft.n_fft) * stft.window()
+    # With all frames present, the squared windows add up to the same everywhere.
+    total = np.square(stft.window()).sum() / stft.hop_length
+    return carry, jnp.swapaxes(overlap_add(frames, stft), 1, 2) / total
+
+
+def _with_margin(num_samples: int, overlap: int) -> int:
+    """Returns a length that is surely enough, even if changes of rate round samples away."""
+    return num_samples + overlap + 16
+
+
+def _add_silence(blocks: Iterable[np.ndarray], overlap: int, step: int) -> Iterator[np.ndarray]:
+    """Puts zeros around a signal: `overlap` in front; behind, to a whole number of windows."""
+    num_samples = channels = 0
+    for block in blocks:
+        if not num_samples:
+            channels = block.shape[1]
+            yield np.zeros((overlap, channels), np.float32)
+        num_samples += len(block)
+        yield block
+    if num_samples:
+        end = -(-_with_margin(num_samples, overlap) // step) * step
+        yield np.zeros((end - num_samples, channels), np.float32)
+
+
+def _to_items(block: np.ndarray, channels: int) -> np.ndarray:
+    """Arranges `[samples, n]` as `[items, samples, channels]` of a masker; see `Separator`."""
+    if block.shape[1] == channels:
+        return block[None]
+    return np.repeat(block.T[:, :, None], channels, axis=2)
+
+
+def _to_channels(items: np.ndarray, channels: int) -> np.ndarray:
+    """Undoes `_to_items`; what was fed twice is averaged."""
+    if len(items) == 1 and items.shape[2] == channels:
+        return items[0]
+    return items.mean(axis=2).T
+
+
+def _take(blocks: deque[np.ndarray], num_samples: int) -> np.ndarray:
+    """Takes up to a number of samples from the front of a queue of blocks."""
+    taken: list[np.ndarray] = []
+    while blocks and num_samples:
+        block = blocks.popleft()
+        taken.append(block[:num_samples])
+        if len(block) > num_samples:
+            blocks.appendleft(block[num_samples:])
+        num_samples -= len(taken[-1])
+    return np.concatenate(taken) if taken else np.zeros((0, 0))
+
+
+def _resample(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    """Changes the rate (in Hz) of a signal that comes in float32 blocks `[samples, channels]`."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    resampler, channels = None, 0
+    for block in blocks:
+        if resampler is None:
+            channels = block.shape[1]
+            resampler = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32")
+        yield resampler.resample_chunk(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+
+
+def separate_file(
+    separator: Separator, path: Path, folder: Path, *, overwrite: bool = False
+) -> None:
+    """Separates a file into `vocals.wav` and `accompaniment.wav`, which add up to it.
+
+    They have the file's length, sample rate and channels; its bit depth too if it holds integer
+    samples, else they are 32-bit float. Neither appears under its name before it is whole.
+
+    Args:
+      separator: restored.
+      path: of the song, in any format that libsndfile or FFmpeg reads.
+      folder: for the stems; made if need be.
+      overwrite: whether stems that are there may be replaced.
+
+    Raises:
+      OutputExistsError: if they may not.
+      jaxsep.audio_reader.AudioError: if the song can't be read or the stems can't be written.
+    """
+    targets = [folder / f"{stem}.wav" for stem in STEMS]
+    present = [target for target in targets if target.exists()]
+    if present and not overwrite:
+        raise OutputExistsError(f"{present[0]} is already there; --overwrite replaces it")
+    with AudioReader(path) as reader:
+        folder.mkdir(parents=True, exist_ok=True)
+        rate, depth, length = reader.sample_rate, reader.bit_depth, reader.num_samples
+        wav_format = (rate, reader.channels, depth, length)
+        with (
+            WavWriter(targets[0], *wav_format) as vocals_writer,
+            WavWriter(targets[1], *wav_format) as accompaniment_writer,
+            tqdm(
+                total=length and round(length / rate),
+                desc=path.name,
+                unit="s",
+                leave=False,
+                bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s [{remaining} left]",
+            ) as progress,
+        ):
+            for mixture, estimate in separator.stream(reader.blocks(READ_SAMPLES), rate):
+                vocals, accompaniment = split_exactly(mixture, estimate, depth)
+                vocals_writer.write(vocals)
+                accompaniment_writer.write(accompaniment)
+                progress.update(len(mixture) / rate)

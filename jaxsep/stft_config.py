@@ -1,0 +1,65 @@
+"""The one description of signal and transform that all of jaxsep shares. Needs no JAX."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class StftConfig:
+    """Signal format and short-time Fourier transform.
+
+    The convention is librosa's (and PyTorch's): a periodic Hann window, frames centred on
+    multiples of `hop_length` with zeros beyond both ends of the signal, and no scaling, so that a
+    full-scale sine has the magnitude `full_scale`.
+
+    Attributes:
+      sample_rate: in Hz.
+      channels: of the waveform.
+      n_fft: samples in a frame, which is also the window's length.
+      hop_length: samples between frames. It divides `n_fft` into 4 parts at least: with less
+        overlap a song's last samples would stand under the window's foot, and not come back.
+    """
+
+    sample_rate: int = 44100
+    channels: int = 2
+    n_fft: int = 4096
+    hop_length: int = 1024
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field.name}={value!r} is not a positive whole number")
+        if self.n_fft % self.hop_length or self.n_fft < 4 * self.hop_length:
+            raise ValueError(
+                f"hop_length={self.hop_length} must divide n_fft={self.n_fft} into 4 or more parts;"
+                f" use {self.n_fft // 4}, say"
+            )
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins from 0 Hz to half the sample rate, both included."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def full_scale(self) -> float:
+        """Largest magnitude of a sine of amplitude 1."""
+        return self.n_fft / 4
+
+    @property
+    def magnitude_floor(self) -> float:
+        """A magnitude 100 dB below `full_scale`: what is smaller counts as silence."""
+        return 1e-5 * self.full_scale
+
+    def window(self) -> np.ndarray:
+        """Returns the periodic Hann window, float32 `[n_fft]`."""
+        return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype("f4")
+
+    def num_frames(self, num_samples: int) -> int:
+        """Counts the frames of a signal of `num_samples` samples."""
+        return 1 + num_samples // self.hop_length
+
+    def frames_in(self, seconds: float) -> int:
+        """Counts the hops nearest to a duration, at least one."""
+        return max(1, round(seconds * self.sample_rate / self.hop_length))

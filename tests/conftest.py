@@ -1,0 +1,43 @@
+"""Small data sets that several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.segments import Settings
+from data_prep.synthetic import BuiltInBand
+from data_prep.write_dataset import prepare
+from jaxsep.stft_config import StftConfig
+
+TINY_STFT = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)
+
+
+def tiny_band(num_tracks: int = 4) -> BuiltInBand:
+    return BuiltInBand(num_tracks, seed=1, duration=5.0, sample_rate=8000)
+
+
+def tiny_settings(**changes) -> Settings:
+    fields = {
+        "stft": TINY_STFT,
+        "targets": ("vocals", "accompaniment"),
+        "segment_frames": TINY_STFT.frames_in(2.0),
+        "remixes": 0,
+        "seed": 0,
+    }
+    return Settings(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory):
+    """Four songs of 5 seconds at 8 kHz: two train, one validates, one tests."""
+    folder = tmp_path_factory.mktemp("band")
+    return prepare(tiny_band(), folder / "data", tiny_settings(), workers=1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real music beside the checkout, where there is any."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real music at {folder}")
+    return folder

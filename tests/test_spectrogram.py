@@ -1,0 +1,53 @@
+import jax.numpy as jnp
+import librosa
+import numpy as np
+import pytest
+
+from data_prep.mir1k import STFT as MIR1K_STFT
+from jaxsep.spectrogram import istft, stft
+from jaxsep.stft_config import StftConfig
+
+SHIPPED = (StftConfig(), MIR1K_STFT)
+
+
+def noise(samples: int, channels: int) -> np.ndarray:
+    rng = np.random.default_rng(samples)
+    return rng.uniform(-1, 1, (samples, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("config", SHIPPED, ids=lambda c: f"{c.n_fft}/{c.hop_length}")
+@pytest.mark.parametrize("samples", [10_000, 30_011])
+def test_stft_agrees_with_librosa_within_1e_5_of_full_scale(config, samples):
+    waveform = noise(samples, config.channels)
+    theirs = librosa.stft(waveform.T, n_fft=config.n_fft, hop_length=config.hop_length)
+    ours = stft(jnp.asarray(waveform), config)
+    assert ours.shape == (config.num_frames(samples), config.channels, config.bins)
+    error = np.abs(np.asarray(ours) - theirs.transpose(2, 0, 1)).max()
+    assert error < 1e-5 * config.full_scale
+
+
+def test_a_full_scale_sine_has_the_magnitude_full_scale():
+    config = StftConfig(sample_rate=8000, channels=1, n_fft=512, hop_length=128)
+    sine = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)[:, None].astype(np.float32)
+    magnitude = np.abs(np.asarray(stft(jnp.asarray(sine), config)))[5]
+    np.testing.assert_allclose(magnitude.max(), config.full_scale, rtol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 255, 1023, 1024, 4097, 10_007])
+def test_istft_inverts_stft_at_any_length(samples):
+    config = StftConfig(sample_rate=8000, channels=2, n_fft=1024, hop_length=256)
+    waveform = noise(samples, 2)
+    back = istft(stft(jnp.asarray(waveform), config), config, length=samples)
+    np.testing.assert_allclose(back, waveform, atol=2e-6)
+
+
+def test_istft_refuses_a_length_that_does_not_fit():
+    config = StftConfig(sample_rate=8000, channels=1, n_fft=256, hop_length=64)
+    with pytest.raises(ValueError, match="frames don't make"):
+        istft(jnp.zeros((4, 1, 129)), config, length=1000)
+
+
+@pytest.mark.parametrize("fields", [{"hop_length": 1000}, {"n_fft": 2048}, {"channels": 0}])
+def test_config_refuses_what_cannot_be_inverted(fields):
+    with pytest.raises(ValueError):
+        StftConfig(**fields)

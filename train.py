@@ -1,0 +1,112 @@
+"""Trains a masker.
+
+    python train.py --config=configs/lstm.py                            # on the built-in band
+    python train.py --config=configs/lstm.py --config.data_dir=DATA     # on a prepared data set
+
+Every field of the config can be set: --config.batch_size=32.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from data_prep import synthetic
+from data_prep.segments import Settings
+from data_prep.write_dataset import PreparationError, prepare
+from jaxsep import train_lib
+from jaxsep.audio_reader import AudioError, read_audio
+from jaxsep.checkpoints import CheckpointError
+from jaxsep.metrics import sdr
+from jaxsep.records import DatasetError
+from jaxsep.stft_config import StftConfig
+from jaxsep.tfrecord import DataCorruptionError
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="recipe, such as configs/lstm.py")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the training; default: workdirs/MODEL-DATASET"
+)
+
+BAND_DIR = Path("data/built_in_band")
+BAND = synthetic.BuiltInBand(num_tracks=26, seed=0)
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+        return _fail(2, f"unknown argument {argv[1]!r}; flags begin with --")
+    config = CONFIG.value
+    try:
+        return _train(config)
+    except (
+        train_lib.TrainingError,
+        AudioError,
+        CheckpointError,
+        DatasetError,
+        PreparationError,
+        ValueError,
+    ) as error:
+        return _fail(2, str(error))
+    except (DataCorruptionError, OSError) as error:
+        return _fail(1, str(error))
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; the same command goes on from the last checkpoint")
+
+
+def _train(config: ConfigDict) -> int:
+    use_band = config.data_dir is None
+    steps = config.demo_train_steps if use_band else config.full_train_steps
+    if config.num_train_steps is None:
+        config.num_train_steps = steps
+    if use_band:
+        print(
+            f"no data set named (--config.data_dir=...): training on the built-in band, {BAND_DIR}"
+        )
+        config.data_dir = str(BAND_DIR)
+        _prepare_band()
+    workdir = Path(WORKDIR.value or f"workdirs/{config.model.name}-{Path(config.data_dir).name}")
+    print(f"workdir: {workdir}")
+    summary = train_lib.train_and_evaluate(config, workdir)
+    print(f"trained {summary['steps']} steps in {summary['seconds'] / 60:.1f} min")
+    if summary["sdr"] is not None:
+        print(
+            f"vocals, held out: {summary['sdr']:.2f} dB SDR; unprocessed mixture"
+            f" {summary['sdr_mixture']:.2f} dB"
+        )
+    print(f"checkpoint: {summary['checkpoint']}")
+    print(f"picture: {workdir / 'spectrograms.png'}")
+    if use_band:
+        print(_separate_example(workdir))
+    return 0
+
+
+def _prepare_band() -> None:
+    stft = StftConfig()
+    settings = Settings(stft, ("vocals", "accompaniment"), stft.frames_in(6.0), remixes=0, seed=0)
+    prepare(BAND, BAND_DIR, settings, workers=2)
+
+
+def _separate_example(workdir: Path) -> str:
+    """Separates a song that was in no split that training saw, and says how well."""
+    from jaxsep.separator import Separator, separate_file
+
+    track = next(track for track in BAND.tracks() if track.split == "test")
+    song = synthetic.write_audio(BAND, track, workdir / "example")
+    separated = song / "separated"
+    separator = Separator.restore(workdir)
+    separate_file(separator, song / "mixture.wav", separated, overwrite=True)
+    estimate, reference = (read_audio(d / "vocals.wav")[0] for d in (separated, song))
+    score = sdr(float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2)))
+    return f"separated example: {separated} (vocals {score:.2f} dB SDR against {song}/vocals.wav)"
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"train.py: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    flags.mark_flag_as_required("config")
+    app.run(main)
