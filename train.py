@@ -8,10 +8,11 @@ Every field of the config can be set: --config.batch_size=32.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from data_prep import synthetic
 from data_prep.segments import Settings
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
         return _fail(130, "interrupted; the same command goes on from the last checkpoint")
 
 
-def _train(config: ConfigDict) -> int:
+def _train(config: Any) -> int:
     use_band = config.data_dir is None
     steps = config.demo_train_steps if use_band else config.full_train_steps
     if config.num_train_steps is None:

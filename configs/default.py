@@ -11,9 +11,8 @@ def get_config() -> ConfigDict:
     # Decides initial parameters, order of the data, crops and gains.
     config.seed = 0
 
+    # The recipe's masker: `name`, one of jaxsep.models.MASKERS, and the masker's own fields.
     config.model = ConfigDict()
-    # One of jaxsep.models.MASKERS; the recipe adds the masker's own fields.
-    config.model.name = config_dict.placeholder(str)
 
     # Updates. Unset: `full_train_steps` on a named data set, `demo_train_steps` on the built-in
     # band.

@@ -11,16 +11,20 @@ from configs import default
 
 def get_config(variant: str = "full") -> ConfigDict:
     config = default.get_config()
-    config.model.name = "lstm"
-    config.model.hidden_size = 512
-    config.model.num_layers = 1
-    config.model.bidirectional = False
-    # Time constant of the running level that makes the masks independent of the song's level.
-    config.model.level_seconds = 10.0
-    # Steps of the LSTM's scan in one iteration of its loop; changes speed alone.
-    config.model.unroll = 1
+    config.model = ConfigDict(
+        {
+            "name": "lstm",
+            "hidden_size": 512,
+            "num_layers": 1,
+            "bidirectional": False,
+            # Seconds the running level looks back that frees the masks of the song's loudness.
+            "level_seconds": 10.0,
+            # Steps of the LSTM's scan in one iteration of its loop; changes speed alone.
+            "unroll": 1,
+        }
+    )
     if variant == "mir1k":
-        config.full_train_steps = 4_000
+        config.full_train_steps = 1_500
         config.crop_frames = 250
     elif variant != "full":
         raise ValueError(f"configs/lstm.py:{variant} is unknown; use configs/lstm.py[:mir1k]")

@@ -11,10 +11,9 @@ from configs import default
 
 def get_config(variant: str = "full") -> ConfigDict:
     config = default.get_config()
-    config.model.name = "mlp"
-    config.model.hidden_size = 512
+    config.model = ConfigDict({"name": "mlp", "hidden_size": 512})
     if variant == "mir1k":
-        config.full_train_steps = 4_000
+        config.full_train_steps = 3_000
         config.crop_frames = 250
     elif variant != "full":
         raise ValueError(f"configs/mlp.py:{variant} is unknown; use configs/mlp.py[:mir1k]")

@@ -66,6 +66,6 @@ def _make_source(args: argparse.Namespace) -> Mir1k:
 
 
 if __name__ == "__main__":
-    parser = command.make_parser(__doc__, STFT)
+    parser = command.make_parser(__doc__ or "", STFT)
     command.add_root(parser)
     sys.exit(command.run(parser, _make_source))

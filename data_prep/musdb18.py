@@ -20,7 +20,7 @@ from data_prep import command
 from data_prep.sources import Song, Track, TrackError, hold_out
 from data_prep.write_dataset import PreparationError
 
-STEMS = ("drums", "bass", "other", "vocals")
+STEMS: tuple[str, ...] = ("drums", "bass", "other", "vocals")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _make_source(args: argparse.Namespace) -> Musdb18:
 
 
 if __name__ == "__main__":
-    parser = command.make_parser(__doc__)
+    parser = command.make_parser(__doc__ or "")
     command.add_root(parser)
     parser.add_argument(
         "--licence",

@@ -8,7 +8,6 @@ import librosa
 import numpy as np
 
 from data_prep.sources import Song, TrackError
-from jaxsep.audio_reader import resample
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
@@ -51,8 +50,11 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
         waveforms["mixture"] = song.mixture
     _check_shapes(waveforms)
     waveforms = {
-        name: resample(
-            _to_channels(wave, settings.stft.channels), song.sample_rate, settings.stft.sample_rate
+        name: librosa.resample(
+            _to_channels(wave, settings.stft.channels),
+            orig_sr=song.sample_rate,
+            target_sr=settings.stft.sample_rate,
+            axis=0,
         )
         for name, wave in waveforms.items()
     }

@@ -51,9 +51,20 @@ class Song:
 class Source(typing.Protocol):
     """A collection of songs. It travels to worker processes, so it must be picklable."""
 
-    name: str
-    licence: str
-    root: Path | None
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """What the manifest says about rights."""
+        ...
+
+    @property
+    def root(self) -> Path | None:
+        """Folder of the tracks' files, if there are any."""
+        ...
 
     def tracks(self) -> list[Track]:
         """Lists all tracks, in a fixed order."""

@@ -91,7 +91,7 @@ def _make_source(args: argparse.Namespace) -> StemsFolder:
 
 
 if __name__ == "__main__":
-    parser = command.make_parser(__doc__)
+    parser = command.make_parser(__doc__ or "")
     command.add_root(parser)
     parser.add_argument("--name", default="stems_folder", help="the data set's name")
     parser.add_argument("--licence", default="not stated", help="noted in the manifest")

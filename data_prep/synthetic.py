@@ -72,7 +72,7 @@ def _make_source(args: argparse.Namespace) -> BuiltInBand:
 
 
 if __name__ == "__main__":
-    parser = command.make_parser(__doc__)
+    parser = command.make_parser(__doc__ or "")
     parser.add_argument("--num_tracks", type=int, default=20, help="songs in all splits together")
     parser.add_argument("--duration", type=float, default=30.0, help="of a song, in seconds")
     parser.add_argument("--audio", type=Path, help="folder for the songs as audio")

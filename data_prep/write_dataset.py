@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets.public_api as tfds
+from etils import epath
 from tqdm import tqdm
 
 import jaxsep
@@ -290,7 +291,7 @@ def _write_tfds_metadata(
             shard_lengths=[shard["records"] for shard in info["shards"]],
             num_bytes=sum(shard["bytes"] for shard in info["shards"]),
             filename_template=tfds.core.ShardedFileTemplate(
-                data_dir=str(output),
+                data_dir=epath.Path(output),
                 template=template,
                 dataset_name=source.name,
                 split=split,

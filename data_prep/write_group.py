@@ -102,7 +102,7 @@ class ShardWriter:
         if self._file is None:
             file = f"{self._name}-{len(self.shards):03d}.tfrecord"
             self.shards.append({"file": file, "records": 0, "bytes": 0})
-            self._file = open(self._folder / f"{file}.part", "wb")
+            self._file = (self._folder / f"{file}.part").open("wb")
         shard = self.shards[-1]
         shard["bytes"] += tfrecord.write_record(self._file, payload)
         shard["records"] += 1
@@ -140,7 +140,8 @@ class Statistics:
 def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float]]:
     """Combines the groups' sums to what `records.Dataset.statistics` describes."""
     count = sum(part["count"] for part in parts)
-    mean, square, log_mean, log_square = sum(np.array(part["sums"]) for part in parts) / count
+    sums = np.sum([part["sums"] for part in parts], axis=0)
+    mean, square, log_mean, log_square = sums / count
     # No bin may stand so still that dividing by its deviation blows up noise.
     std = np.sqrt(np.maximum(square - mean**2, (1e-4 * mean.max()) ** 2))
     log_std = np.sqrt(np.maximum(log_square - log_mean**2, 1e-2))

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import soundfile
-import soxr
 from av.error import FFmpegError
 
 _BIT_DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -118,13 +117,6 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     with AudioReader(path) as reader:
         blocks = [block.astype(np.float32) for block in reader.blocks(2**18)]
         return np.concatenate(blocks), reader.sample_rate
-
-
-def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Changes the sample rate (in Hz) of float32 [samples, channels]."""
-    if from_rate == to_rate:
-        return waveform
-    return soxr.resample(waveform, from_rate, to_rate)
 
 
 class _Decoder(NamedTuple):

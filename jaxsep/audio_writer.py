@@ -18,6 +18,10 @@ _WAV_LIMIT = 2**32 - 2**16
 _RF64_FROM = 4_000_000_000
 
 
+class WriteError(AudioError):
+    """A file can't be written; the one-line text names it and the reason."""
+
+
 class WavWriter:
     """Writes one WAV file in blocks. Use as a context manager.
 
@@ -34,7 +38,7 @@ class WavWriter:
         RF64 must be written, the variant of WAV that may exceed 4 GiB.
 
     Raises:
-      AudioError: The file can't be written, e.g. for lack of space.
+      WriteError: The file can't be written, e.g. for lack of space.
     """
 
     def __init__(
@@ -70,12 +74,12 @@ class WavWriter:
         """Appends float64 [samples, channels].
 
         Raises:
-          AudioError: The disk is full, or the file would exceed 4 GiB and isn't RF64.
+          WriteError: The disk is full, or the file would exceed 4 GiB and isn't RF64.
           ValueError: A sample is not finite, or not one of the integers that fit in `bit_depth`
             bits, over 2**(bit_depth - 1).
         """
         if self._num_written + len(block) > self._max_samples:
-            raise AudioError(f"{self.path}: too long for WAV, which holds 4 GiB; split the input")
+            raise WriteError(f"{self.path}: too long for WAV, which holds 4 GiB; split the input")
         if self.bit_depth is None:
             samples = block.astype(np.float32)
             valid = np.isfinite(samples)
@@ -110,10 +114,10 @@ class WavWriter:
         except (OSError, soundfile.SoundFileError) as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: Exception) -> AudioError:
+    def _failure(self, error: Exception) -> WriteError:
         if isinstance(error, OSError):
-            return AudioError(f"{self.path}: can't be written ({error.strerror})")
-        return AudioError(f"{self.path}: can't be written; is the disk full? (libsndfile: {error})")
+            return WriteError(f"{self.path}: can't be written ({error.strerror})")
+        return WriteError(f"{self.path}: can't be written; is the disk full? (libsndfile: {error})")
 
 
 def split_exactly(

@@ -46,6 +46,7 @@ def _complain(message: str) -> None:
 def _separate(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a misspelt flag are answered at once.
     from jaxsep.audio_reader import AudioError
+    from jaxsep.audio_writer import WriteError
     from jaxsep.checkpoints import CheckpointError
     from jaxsep.separator import OutputExistsError, Separator, separate_file
 
@@ -59,12 +60,15 @@ def _separate(args: argparse.Namespace) -> int:
         folder = args.output / name
         try:
             separate_file(separator, path, folder, overwrite=args.overwrite)
+        except WriteError as error:
+            _complain(str(error))
+            failed_midway += 1
+        except OSError as error:
+            _complain(f"{folder}: can't be written ({error.strerror})")
+            failed_midway += 1
         except (AudioError, OutputExistsError) as error:
             _complain(str(error))
             failed_early += 1
-        except OSError as error:
-            _complain(f"{path}: {error.strerror}: {error.filename}")
-            failed_midway += 1
         else:
             print(folder)
     if not failed_early and not failed_midway:

@@ -42,7 +42,7 @@ def train_batches(
       process_count: number of shares.
     """
 
-    def to_crop(payload: bytes, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def to_crop(payload: bytes, rng: np.random.Generator) -> dict[str, Any]:
         example = dataset.codec.decode(payload)
         frames = len(example["mixture"])
         first = rng.integers(0, max(0, frames - crop_frames), endpoint=True)

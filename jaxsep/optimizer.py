@@ -4,7 +4,7 @@ import optax
 
 
 def make_schedule(learning_rate: float, warmup_steps: int, num_train_steps: int) -> optax.Schedule:
-    """Rises linearly to `learning_rate` in `warmup_steps`, then falls to 1 % of it along a cosine."""
+    """Rises linearly to `learning_rate`, then falls to 1 % of it along a cosine."""
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=learning_rate,

@@ -29,7 +29,7 @@ def save_spectrograms(
     axes: Any = figure.subplots(len(magnitudes), 1, sharex=True, squeeze=False)[:, 0]
     loudest = max(float(np.max(magnitude)) for magnitude in magnitudes.values())
     frequencies = np.arange(stft.bins) * stft.sample_rate / stft.n_fft
-    image = None
+    image: Any = None
     for axis, (caption, magnitude) in zip(axes, magnitudes.items(), strict=True):
         level = magnitude.astype(np.float32).mean(axis=1).T
         decibels = 20 * np.log10(np.maximum(level / max(loudest, 1e-9), 1e-9))

@@ -163,12 +163,12 @@ def _add_silence(blocks: Iterable[np.ndarray], overlap: int, step: int) -> Itera
     """Puts zeros around a signal: `overlap` in front; behind, to a whole number of windows."""
     num_samples = channels = 0
     for block in blocks:
-        if not num_samples:
+        if not channels:
             channels = block.shape[1]
             yield np.zeros((overlap, channels), np.float32)
         num_samples += len(block)
         yield block
-    if num_samples:
+    if channels:
         end = -(-_with_margin(num_samples, overlap) // step) * step
         yield np.zeros((end - num_samples, channels), np.float32)
 

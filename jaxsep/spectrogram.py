@@ -1,5 +1,7 @@
 """The short-time Fourier transform and its inverse, in JAX."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -34,9 +36,10 @@ def overlap_add(frames: jax.Array, config: StftConfig) -> jax.Array:
     overlap = config.n_fft // config.hop_length
     parts = frames.reshape(*frames.shape[:-1], overlap, config.hop_length)
     leading = [(0, 0)] * (frames.ndim - 2)
-    hops = sum(
+    shifted = [
         jnp.pad(parts[..., k, :], [*leading, (k, overlap - 1 - k), (0, 0)]) for k in range(overlap)
-    )
+    ]
+    hops = functools.reduce(jnp.add, shifted)
     return hops.reshape(*frames.shape[:-2], -1)
 
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import jaxsep
@@ -27,11 +26,12 @@ class TrainingError(Exception):
     """The training can't start or go on; the message says why and what to do."""
 
 
-def train_and_evaluate(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
+def train_and_evaluate(config: Any, workdir: epath.PathLike) -> dict[str, Any]:
     """Trains a masker and scores it, continuing where an earlier run in `workdir` ended.
 
     Args:
-      config: as `configs/default.py` describes it; `data_dir` and `num_train_steps` are set.
+      config: a ConfigDict as `configs/default.py` describes it, with `data_dir` and
+        `num_train_steps` set.
       workdir: gets checkpoints, metrics, `config.json`, `summary.json`, `spectrograms.png`.
 
     Returns:
@@ -108,7 +108,7 @@ def train_and_evaluate(config: ConfigDict, workdir: epath.PathLike) -> dict[str,
         disable=jax.process_index() != 0,
         mininterval=1.0,
     )
-    pending: tuple[int, dict[str, jax.Array]] | None = None
+    pending: tuple[int, dict[str, Any]] | None = None
     try:
         for step in range(int(state.step) + 1, config.num_train_steps + 1):
             waiting = time.monotonic()
@@ -135,7 +135,7 @@ def train_and_evaluate(config: ConfigDict, workdir: epath.PathLike) -> dict[str,
     return _summarise(workdir, dataset, eval_step, masker, config, mesh)
 
 
-def _claim_workdir(workdir: epath.Path, config: ConfigDict, dataset: records.Dataset) -> None:
+def _claim_workdir(workdir: epath.Path, config: Any, dataset: records.Dataset) -> None:
     """Notes in the workdir what is trained there, or checks that it is the same training."""
     wanted = {
         name: value for name, value in config.to_dict().items() if name not in _MAY_CHANGE

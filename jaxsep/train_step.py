@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax import struct
 from jax.sharding import Mesh
 
 from jaxsep.losses import error_energy, separation_loss
@@ -17,8 +17,7 @@ from jaxsep.partitioning import batch_sharding, replicated
 Batch = dict[str, jax.Array]
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that training changes, and the statistics.
 
     Attributes:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jaxsep.audio_reader import AudioError, AudioReader, read_audio, resample
+from jaxsep.audio_reader import AudioError, AudioReader, read_audio
 
 
 def pcm_noise(bit_depth, num_samples=5_001, channels=2, seed=0):
@@ -176,11 +176,3 @@ def test_a_change_of_format_part_way_is_an_error(tmp_path):
     both.write_bytes((tmp_path / "a.aac").read_bytes() + (tmp_path / "b.aac").read_bytes())
     with pytest.raises(AudioError, match=r"changes from 44100 Hz.* to 22050 Hz"):
         read_blocks(both)
-
-
-def test_resampling_changes_the_length_but_not_the_loudness():
-    wave = tone(44_100)
-    assert resample(wave, 44_100, 44_100) is wave
-    halved = resample(wave, 44_100, 22_050)
-    assert halved.shape == (22_050, 2) and halved.dtype == np.float32
-    np.testing.assert_allclose(halved.std(), wave.std(), rtol=0.01)

@@ -176,7 +176,7 @@ def test_a_bad_track_stops_the_preparation_or_is_skipped_and_listed(tmp_path):
 
 def test_another_data_set_is_not_overwritten(tmp_path, tiny_dataset):
     before = hashes(Path(tiny_dataset.path))
-    with pytest.raises(PreparationError, match="another data set .*segment_frames"):
+    with pytest.raises(PreparationError, match=r"another data set .*segment_frames"):
         prepare(tiny_band(), Path(tiny_dataset.path), tiny_settings(segment_frames=9), workers=1)
     assert hashes(Path(tiny_dataset.path)) == before
     (tmp_path / "thesis.txt").write_text("do not lose")
@@ -187,7 +187,7 @@ def test_another_data_set_is_not_overwritten(tmp_path, tiny_dataset):
 def test_too_little_disk_is_said_before_anything_is_done(tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(PreparationError, match="needed, 0.00 GB free"):
+    with pytest.raises(PreparationError, match=r"needed, 0\.00 GB free"):
         prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
 
 

@@ -1,0 +1,1 @@
+"""Commands that make the figures in the documentation."""

@@ -1,0 +1,60 @@
+"""Scores trained models on songs with known vocals: energy-ratio SDR per song, as a table.
+
+usage: python -m benchmarks.excerpts --root=DIR --model=NAME=WORKDIR [--model=...]
+
+DIR holds a folder per song with `mixture.*` and `vocals.*`. The score is 10 log10 of the
+reference's energy over the error's, over the whole song and all channels; nothing is filtered or
+scaled.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxsep import Separator
+from jaxsep.audio_reader import read_audio
+from jaxsep.metrics import sdr
+
+Estimator = Callable[[np.ndarray, int], np.ndarray]
+
+
+def parse_models(texts: list[str]) -> dict[str, Estimator]:
+    """Maps `NAME=WORKDIR` to functions from waveform and rate to vocals, the mixture first."""
+    estimators: dict[str, Estimator] = {"mixture": lambda waveform, rate: waveform}
+    for text in texts:
+        name, _, path = text.partition("=")
+        separator = Separator.restore(path)
+        estimators[name] = lambda waveform, rate, model=separator: model(waveform, rate)["vocals"]
+    return estimators
+
+
+def waveform_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Returns the SDR in dB of `[samples, channels]`."""
+    reference = reference.astype(np.float64)
+    return sdr(float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=WORKDIR")
+    args = parser.parse_args()
+    estimators = parse_models(args.model)
+    print("| excerpt | " + " | ".join(estimators) + " |\n|---|" + "---|" * len(estimators))
+    rows = []
+    for folder in sorted(path.parent for path in args.root.glob("*/mixture.*")):
+        mixture, rate = read_audio(next(folder.glob("mixture.*")))
+        vocals, _ = read_audio(next(folder.glob("vocals.*")))
+        rows.append([waveform_sdr(vocals, run(mixture, rate)) for run in estimators.values()])
+        print(_row(folder.name, rows[-1]))
+    print(_row("mean", np.mean(rows, axis=0)))
+
+
+def _row(name: str, scores) -> str:
+    return f"| {name} | " + " | ".join(f"{score:.2f}" for score in scores) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep.losses import error_energy, separation_loss
+
+
+def spectrograms(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    shape = (2, 5, 2, 9)
+    vocals, accompaniment = (rng.normal(size=(*shape, 2)) @ [1, 1j] for _ in range(2))
+    mask = rng.uniform(size=shape).astype(np.float32)
+    return vocals, accompaniment, mask
+
+
+def batch_of(vocals, accompaniment):
+    stems = {"mixture": vocals + accompaniment, "vocals": vocals, "accompaniment": accompaniment}
+    return {name: jnp.asarray(np.abs(value), jnp.float32) for name, value in stems.items()}
+
+
+def test_error_energy_from_magnitudes_is_the_complex_error():
+    vocals, accompaniment, mask = spectrograms()
+    expected = np.abs(mask * (vocals + accompaniment) - vocals) ** 2
+    np.testing.assert_allclose(
+        error_energy(mask, **batch_of(vocals, accompaniment)), expected, rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["phase_sensitive", "magnitude"])
+def test_padding_does_not_count(name):
+    vocals, accompaniment, mask = spectrograms()
+    valid = jnp.ones((2, 5), bool)
+    whole = separation_loss(name, mask, batch_of(vocals, accompaniment), valid)
+    pad = ((0, 0), (0, 3), (0, 0), (0, 0))
+    padded = {k: jnp.pad(v, pad) + 7 * (k == "vocals") for k, v in
+              batch_of(vocals, accompaniment).items()}  # fmt: skip
+    padded["vocals"] = padded["vocals"].at[:, :5].add(-7)
+    ours = separation_loss(name, jnp.pad(mask, pad), padded, jnp.pad(valid, ((0, 0), (0, 3))))
+    np.testing.assert_allclose(ours, whole, rtol=1e-6)
+
+
+def test_a_perfect_mask_of_a_mixture_without_phase_differences_loses_nothing():
+    vocals, accompaniment, _ = (np.abs(value) for value in spectrograms())
+    batch = batch_of(vocals, accompaniment)
+    valid = jnp.ones((2, 5), bool)
+    for name in ("phase_sensitive", "magnitude"):
+        loss = separation_loss(name, batch["vocals"] / batch["mixture"], batch, valid)
+        np.testing.assert_allclose(loss, 0, atol=1e-6)
+
+
+def test_louder_examples_weigh_no_more():
+    vocals, accompaniment, mask = spectrograms()
+    valid = jnp.ones((2, 5), bool)
+    plain = separation_loss("phase_sensitive", mask, batch_of(vocals, accompaniment), valid)
+    gain = np.array([1.0, 50.0])[:, None, None, None]
+    louder = batch_of(gain * vocals, gain * accompaniment)
+    np.testing.assert_allclose(
+        separation_loss("phase_sensitive", mask, louder, valid), plain, rtol=2e-2
+    )
+
+
+def test_an_unknown_loss_is_refused():
+    vocals, accompaniment, mask = spectrograms()
+    with pytest.raises(ValueError, match="unknown"):
+        separation_loss("l3", mask, batch_of(vocals, accompaniment), jnp.ones((2, 5), bool))

@@ -1,0 +1,120 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxsep import models
+from jaxsep.models.lstm import lstm_scan
+from jaxsep.stft_config import StftConfig
+
+MONO = StftConfig(sample_rate=8000, channels=1, n_fft=64, hop_length=16)
+STEREO = StftConfig(sample_rate=8000, channels=2, n_fft=128, hop_length=32)
+KINDS = {
+    "mlp": {"name": "mlp", "hidden_size": 8},
+    "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
+    "bidirectional": {"name": "lstm", "hidden_size": 8, "bidirectional": True},
+}
+
+
+def make(kind: str, stft: StftConfig = STEREO):
+    masker = models.create(stft=stft, **KINDS[kind])
+    variables = models.init(masker, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    statistics = {name: rng.uniform(0.5, 2, stft.bins) for name in ("mean", "log_mean", "log_std")}
+    return masker, models.with_statistics(variables, statistics)
+
+
+def magnitudes(stft: StftConfig, frames: int = 12, batch: int = 2) -> jax.Array:
+    shape = (batch, frames, stft.channels, stft.bins)
+    return jnp.asarray(np.random.default_rng(1).gamma(1.0, 2.0, shape), jnp.float32)
+
+
+def predict(masker, variables, magnitude, **kwargs):
+    carry = masker.initial_carry(magnitude.shape[0])
+    return masker.apply(variables, magnitude, carry, **kwargs)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stft", [MONO, STEREO], ids=["mono", "stereo"])
+def test_masks_have_the_magnitudes_shape_and_lie_in_0_to_1(kind, stft):
+    masker, variables = make(kind, stft)
+    mask = predict(masker, variables, magnitudes(stft))
+    assert mask.shape == magnitudes(stft).shape
+    assert 0 <= mask.min() < mask.max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quieter_song_gets_the_same_masks(kind):
+    masker, variables = make(kind)
+    loud = predict(masker, variables, magnitudes(STEREO))
+    quiet = predict(masker, variables, 0.25 * magnitudes(STEREO))
+    np.testing.assert_allclose(loud, quiet, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_silence_gives_finite_masks_and_gradients(kind):
+    masker, variables = make(kind)
+
+    def total(params):
+        silence = jnp.zeros_like(magnitudes(STEREO))
+        return predict(masker, {**variables, "params": params}, silence).sum()
+
+    value, grads = jax.value_and_grad(total)(variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, grads)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_is_causal_tells_whether_later_frames_matter(kind):
+    masker, variables = make(kind)
+
+    def early(magnitude):
+        return predict(masker, variables, magnitude)[:, :6].sum()
+
+    gradient = jax.grad(early)(magnitudes(STEREO))
+    assert bool(jnp.abs(gradient[:, 6:]).max() == 0) == masker.is_causal
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+def test_the_carry_joins_pieces_to_the_whole(kind):
+    masker, variables = make(kind)
+    magnitude = magnitudes(STEREO)
+    carry, pieces = masker.initial_carry(2), []
+    for piece in (magnitude[:, :1], magnitude[:, 1:8], magnitude[:, 8:]):
+        mask, carry = masker.apply(variables, piece, carry)
+        pieces.append(mask)
+    whole = predict(masker, variables, magnitude)
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_does_not_change_the_masks_before_it(kind):
+    masker, variables = make(kind)
+    magnitude = magnitudes(STEREO)
+    padded = jnp.pad(magnitude, ((0, 0), (0, 5), (0, 0), (0, 0)))
+    valid = jnp.broadcast_to(jnp.arange(17) < 12, (2, 17))
+    masks = predict(masker, variables, padded, valid=valid)[:, :12]
+    np.testing.assert_allclose(masks, predict(masker, variables, magnitude), atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_lstm_scan_equals_flax(reverse):
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (3, 7, 5))
+    rnn = nn.RNN(nn.OptimizedLSTMCell(4), reverse=reverse, keep_order=True)
+    variables = rnn.init(key, x)
+    cell = variables["params"]["cell"]
+    w_ih = jnp.concatenate([cell[f"i{gate}"]["kernel"] for gate in "ifgo"], axis=1)
+    w_hh = jnp.concatenate([cell[f"h{gate}"]["kernel"] for gate in "ifgo"], axis=1)
+    bias = jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in "ifgo"])
+    zero = (jnp.zeros((3, 4)), jnp.zeros((3, 4)))
+    ours, _ = lstm_scan(x, zero, w_ih, w_hh, bias, reverse=reverse, unroll=2)
+    np.testing.assert_allclose(ours, rnn.apply(variables, x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"name": "gru"}, {"name": "mlp", "layers": 3}, {"name": "lstm", "num_layers": 0}]
+)
+def test_unknown_models_and_fields_are_refused(fields):
+    with pytest.raises(ValueError):
+        models.create(stft=MONO, **fields)
