@@ -43,6 +43,12 @@ def _complain(message: str) -> None:
     print(f"jaxsep: {message}", file=sys.stderr)
 
 
+def _report_unraisable(unraisable) -> None:
+    """Leaves out what TensorStore's threads print, late, about the rest of a damaged checkpoint."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
 def _separate(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a misspelt flag are answered at once.
     from jaxsep.audio_reader import AudioError
@@ -50,6 +56,7 @@ def _separate(args: argparse.Namespace) -> int:
     from jaxsep.checkpoints import CheckpointError
     from jaxsep.separator import OutputExistsError, Separator, separate_file
 
+    sys.unraisablehook = _report_unraisable
     try:
         separator = Separator.restore(args.model)
     except CheckpointError as error:
