@@ -16,7 +16,8 @@ from ml_collections import config_flags
 
 from data_prep import synthetic
 from data_prep.segments import Settings
-from data_prep.write_dataset import PreparationError, prepare
+from data_prep.sources import PreparationError
+from data_prep.write_dataset import prepare
 from jaxsep import train_lib
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.checkpoints import CheckpointError

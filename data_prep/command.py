@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from data_prep.segments import Settings
-from data_prep.write_dataset import PreparationError, prepare
+from data_prep.sources import PreparationError
+from data_prep.write_dataset import prepare
 from jaxsep.records import Dataset, DatasetError
 from jaxsep.stft_config import StftConfig
 

@@ -15,9 +15,8 @@ import sys
 from pathlib import Path
 
 from data_prep import command
-from data_prep.sources import Song, Track, TrackError
+from data_prep.sources import PreparationError, Song, Track, TrackError
 from data_prep.stems_folder import audio_seconds
-from data_prep.write_dataset import PreparationError
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.stft_config import StftConfig
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import command
-from data_prep.sources import Song, Track, TrackError, hold_out
-from data_prep.write_dataset import PreparationError
+from data_prep.sources import PreparationError, Song, Track, TrackError, hold_out
 
 STEMS: tuple[str, ...] = ("drums", "bass", "other", "vocals")
 

@@ -12,6 +12,10 @@ SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.15
 
 
+class PreparationError(Exception):
+    """A data set can't be prepared; the message says why and what to do."""
+
+
 class TrackError(Exception):
     """One track can't be used; the message says why, without the track's name."""
 

@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 from data_prep import command
-from data_prep.sources import SPLITS, Song, Track, TrackError, hold_out
-from data_prep.write_dataset import PreparationError
+from data_prep.sources import SPLITS, PreparationError, Song, Track, TrackError, hold_out
 from jaxsep.audio_reader import AudioError, AudioReader, read_audio
 
 STEMS = ("mixture", "vocals", "accompaniment", "drums", "bass", "other")

@@ -8,8 +8,6 @@ final names and the manifest makes them a data set.
 
 import concurrent.futures
 import contextlib
-import dataclasses
-import hashlib
 import json
 import multiprocessing
 import os
@@ -25,9 +23,9 @@ import tensorflow_datasets.public_api as tfds
 from etils import epath
 from tqdm import tqdm
 
-import jaxsep
+from data_prep.job import UNFINISHED, claim_folder, describe_job
 from data_prep.segments import Settings
-from data_prep.sources import SPLITS, Source, Track
+from data_prep.sources import SPLITS, PreparationError, Source, Track
 from data_prep.write_group import (
     SHARD_BYTES,
     BadTrackError,
@@ -38,12 +36,7 @@ from data_prep.write_group import (
 )
 from jaxsep import records, tfrecord
 
-UNFINISHED = ".unfinished"
-PROGRESS_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} min of music [{elapsed}, {remaining} left]"
-
-
-class PreparationError(Exception):
-    """The data set can't be written; the message says why and what to do."""
+PROGRESS_BAR = "{l_bar}{bar}| {n}/{total} s of music [{elapsed}, {remaining} left]"
 
 
 def prepare(
@@ -67,72 +60,15 @@ def prepare(
         raise PreparationError(f"{source.root}: no training tracks")
     if settings.remixes and sum(track.split == "train" for track in tracks) < 2:
         raise PreparationError("remixes need at least two training tracks; use --remixes=0")
-    job = _describe_job(source, settings, tracks)
-    if (output / records.MANIFEST).exists():
-        _refuse_if_different(output, job)
+    job = describe_job(source, settings, tracks)
+    if claim_folder(output, job):
         return records.load_dataset(output)
-    _start_or_resume(output, job)
     groups = _plan(tracks, settings)
     todo = [group for group in groups if not _marker(output, group).exists()]
     _check_disk(output, todo, settings)
     _run(source, output / UNFINISHED, settings, todo, workers, skip_bad)
     _finish(source, output, settings, groups, job)
     return records.load_dataset(output)
-
-
-def _describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dict[str, Any]:
-    """Describes what is to be made; equal descriptions make equal data sets."""
-    root = source.root or Path()
-    files = [
-        [track.name, track.split, [[file, (root / file).stat().st_size] for file in track.files]]
-        for track in tracks
-    ]
-    return {
-        "name": source.name,
-        "jaxsep_version": jaxsep.__version__,
-        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
-        "tracks_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
-    }
-
-
-def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Says in one line where two job descriptions differ; empty if nowhere."""
-
-    def flatten(job):
-        settings = {**job["settings"], **job["settings"]["stft"], "stft": None}
-        return {"name": job["name"], "jaxsep_version": job["jaxsep_version"], **settings}
-
-    old, new = flatten(there), flatten(wanted)
-    parts = [f"{key} {old.get(key)}, not {new[key]}" for key in new if old.get(key) != new[key]]
-    if not parts and there["tracks_sha256"] != wanted["tracks_sha256"]:
-        parts = ["its tracks or their sizes differ"]
-    return "; ".join(parts)
-
-
-def _refuse_if_different(output: Path, job: dict[str, Any]) -> None:
-    """Compares a finished data set with what is wanted."""
-    if difference := _differences(records.load_dataset(output).manifest, job):
-        raise PreparationError(
-            f"{output} already holds another data set ({difference}); choose another --output"
-        )
-
-
-def _start_or_resume(output: Path, job: dict[str, Any]) -> None:
-    """Makes the folder for unfinished work, or checks that it is this job's."""
-    job_file = output / UNFINISHED / "job.json"
-    if job_file.exists():
-        if difference := _differences(json.loads(job_file.read_text()), job):
-            raise PreparationError(
-                f"{output} holds an unfinished data set of another kind ({difference}); delete it"
-                " or choose another --output"
-            )
-        return
-    if output.exists() and any(path.name != UNFINISHED for path in output.iterdir()):
-        raise PreparationError(
-            f"{output} holds other files and no data set; choose another --output"
-        )
-    job_file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(job_file, job)
 
 
 def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
@@ -190,19 +126,19 @@ def _run(
     workers: int,
     skip_bad: bool,
 ) -> None:
-    """Writes the groups in worker processes, showing the progress in minutes of music."""
-    minutes = {group: sum(track.seconds for track, _ in group.tracks) / 60 for group in todo}
+    """Writes the groups in worker processes, showing the progress in seconds of music."""
+    seconds = {group: round(sum(t.seconds for t, _ in group.tracks)) for group in todo}
     try:
         with _worker_pool(workers) as executor:
             futures = {
                 executor.submit(write_group, source, folder, settings, group, skip_bad): group
                 for group in todo
             }
-            total = sum(minutes.values())
+            total = sum(seconds.values())
             with tqdm(total=total, desc="preparing", bar_format=PROGRESS_BAR) as progress:
                 for future in concurrent.futures.as_completed(futures):
                     future.result()
-                    progress.update(minutes[futures[future]])
+                    progress.update(seconds[futures[future]])
     except BrokenProcessPool as error:
         raise PreparationError(
             "a worker process died, most likely for want of memory; use fewer --workers"

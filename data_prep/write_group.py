@@ -59,7 +59,8 @@ def write_group(
                 reason = " ".join(str(error).split())
                 if not skip_bad:
                     raise BadTrackError(f"{group.split}/{track.name}: {reason}") from None
-                skipped.append({"track": track.name, "split": group.split, "reason": reason})
+                if partner is None:  # the pass of the songs themselves lists what is bad
+                    skipped.append({"track": track.name, "split": group.split, "reason": reason})
                 continue
             if lender is None:
                 segments = segment_magnitudes(waveforms, settings)

@@ -244,15 +244,15 @@ def separate_file(
             WavWriter(targets[0], *wav_format) as vocals_writer,
             WavWriter(targets[1], *wav_format) as accompaniment_writer,
             tqdm(
-                total=length and round(length / rate),
+                total=length,
+                unit_scale=1 / rate,
                 desc=path.name,
-                unit="s",
                 leave=False,
-                bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s [{remaining} left]",
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
             ) as progress,
         ):
             for mixture, estimate in separator.stream(reader.blocks(READ_SAMPLES), rate):
                 vocals, accompaniment = split_exactly(mixture, estimate, depth)
                 vocals_writer.write(vocals)
                 accompaniment_writer.write(accompaniment)
-                progress.update(len(mixture) / rate)
+                progress.update(len(mixture))

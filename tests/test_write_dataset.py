@@ -14,8 +14,8 @@ import pytest
 from conftest import TINY_STFT, tiny_band, tiny_settings
 
 from data_prep.segments import remix_magnitudes, segment_magnitudes, to_format
-from data_prep.sources import Song, Track, TrackError, hold_out
-from data_prep.write_dataset import PreparationError, prepare
+from data_prep.sources import PreparationError, Song, Track, TrackError, hold_out
+from data_prep.write_dataset import prepare
 from jaxsep.records import DatasetError, load_dataset
 from jaxsep.tfrecord import RecordSource
 
