@@ -122,6 +122,8 @@ def train_and_evaluate(config: Any, workdir: epath.PathLike) -> dict[str, Any]:
             progress.update(config.batch_size)
             if step % config.eval_every_steps == 0 or step == config.num_train_steps:
                 validate_and_save()
+        if pending is not None:
+            _report(*pending, progress, writer, schedule, config)
     except KeyboardInterrupt:
         # Within a step the donated state may be gone; then the last checkpoint has to do.
         if not state.step.is_deleted() and int(state.step) != checkpointer.latest_step():
