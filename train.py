@@ -38,9 +38,8 @@ BAND = synthetic.BuiltInBand(num_tracks=26, seed=0)
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         return _fail(2, f"unknown argument {argv[1]!r}; flags begin with --")
-    config = CONFIG.value
     try:
-        return _train(config)
+        return _train(CONFIG.value)
     except (
         train_lib.TrainingError,
         AudioError,
@@ -50,8 +49,10 @@ def main(argv: list[str]) -> int:
         ValueError,
     ) as error:
         return _fail(2, str(error))
-    except (DataCorruptionError, OSError) as error:
+    except DataCorruptionError as error:
         return _fail(1, str(error))
+    except OSError as error:
+        return _fail(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         return _fail(130, "interrupted; the same command goes on from the last checkpoint")
 
@@ -104,11 +105,22 @@ def _separate_example(workdir: Path) -> str:
 
 
 def _fail(code: int, message: str) -> int:
-    print(f"train.py: {message}", file=sys.stderr)
+    print("train.py:", " ".join(message.split()), file=sys.stderr)
     return code
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a mistake in it ends the program with one line and code 2."""
+    try:
+        remaining = flags.FLAGS(argv)
+        if not {"--help", "--helpfull", "--helpshort", "-h"} & set(argv):
+            _ = CONFIG.value  # a recipe that can't be loaded shows only here
+        return remaining
+    except Exception as error:  # the recipe is the user's own code: it may raise anything
+        sys.exit(_fail(2, str(error)))
 
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=_parse_flags)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxsep.records import Dataset
 from jaxsep.tfrecord import RecordSource
 
+ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
 STEMS = ("mixture", "vocals", "accompaniment")
 
 
@@ -63,7 +64,7 @@ def train_batches(
         grain.MapDataset.source(RecordSource(dataset.shards("train")))
         .seed(seed)
         .shuffle()
-        .repeat()
+        .repeat(ENDLESS)
         .random_map(to_crop)
         .batch(share)[process_index::process_count]
     )

@@ -10,10 +10,11 @@ and with it the exact error of a real mask m, phase included:
     |m M - V|^2 = m^2 |M|^2 - 2 m Re(M V*) + |V|^2.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
-LOSSES = ("phase_sensitive", "magnitude")
 SILENCE = 1.0  # energy of an example, far below any music's; keeps silence from dividing by zero
 
 
@@ -35,29 +36,34 @@ def error_energy(
     return jnp.maximum(error, 0.0)  # rounded magnitudes can miss the triangle by a little
 
 
-def separation_loss(
-    name: str, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
+def magnitude_error(
+    mask: jax.Array, mixture: jax.Array, vocals: jax.Array, accompaniment: jax.Array
 ) -> jax.Array:
-    """Averages the relative error energy over the examples of a batch.
+    """Returns the squared difference of the masked mixture's and the vocals' magnitudes."""
+    del accompaniment
+    return jnp.square(mask * mixture - vocals)
+
+
+ErrorFn = Callable[..., jax.Array]
+LOSSES: dict[str, ErrorFn] = {"phase_sensitive": error_energy, "magnitude": magnitude_error}
+
+
+def separation_loss(
+    error_fn: ErrorFn, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
+) -> jax.Array:
+    """Averages the relative error over the examples of a batch.
 
     Args:
-      name: `phase_sensitive`, the complex error; or `magnitude`, (m |M| - |V|)^2.
+      error_fn: of `LOSSES`.
       mask: `[batch, frames, channels, bins]`.
       batch: `mixture`, `vocals`, `accompaniment`: magnitudes of that shape.
       valid: bool `[batch, frames]`; other frames don't count.
 
     Returns:
-      A scalar: per example, error energy over mixture energy; 0 is perfect, silence scores the
+      A scalar: per example, error over mixture energy; 0 is perfect, a mask of zeros scores the
       vocals' share.
     """
-    mixture, vocals = batch["mixture"], batch["vocals"]
-    if name == "phase_sensitive":
-        error = error_energy(mask, mixture, vocals, batch["accompaniment"])
-    elif name == "magnitude":
-        error = jnp.square(mask * mixture - vocals)
-    else:
-        raise ValueError(f"loss={name!r} is unknown; use one of {', '.join(LOSSES)}")
     inside = valid[:, :, None, None]
-    error = jnp.sum(error * inside, axis=(1, 2, 3))
-    energy = jnp.sum(jnp.square(mixture) * inside, axis=(1, 2, 3))
+    error = jnp.sum(error_fn(mask, **batch) * inside, axis=(1, 2, 3))
+    energy = jnp.sum(jnp.square(batch["mixture"]) * inside, axis=(1, 2, 3))
     return jnp.mean(error / (energy + SILENCE))

@@ -26,7 +26,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def check_batch_size(batch_size: int) -> None:
     """Raises ValueError if a global batch can't be spread evenly over all devices."""
     devices = jax.device_count()
-    if batch_size < 1 or batch_size % devices:
+    if batch_size % devices:
         raise ValueError(
             f"batch_size={batch_size} is not divisible by {devices} devices;"
             f" use a multiple of {devices}"

@@ -44,8 +44,7 @@ def train_and_evaluate(config: Any, workdir: epath.PathLike) -> dict[str, Any]:
     """
     workdir = epath.Path(workdir)
     dataset = records.load_dataset(config.data_dir)
-    partitioning.check_batch_size(config.batch_size)
-    _claim_workdir(workdir, config, dataset)
+    _check(config)
 
     mesh = partitioning.make_mesh()
     masker = models.create(stft=dataset.stft, **config.model)
@@ -57,13 +56,15 @@ def train_and_evaluate(config: Any, workdir: epath.PathLike) -> dict[str, Any]:
         masker, adam, loss=config.loss, clip=config.grad_clip_norm, mesh=mesh
     )
     eval_step = make_eval_step(masker, mesh=mesh)
+    _claim_workdir(workdir, config, dataset)
     variables = models.init(masker, jax.random.key(config.seed))
     variables = models.with_statistics(variables, dataset.statistics())
     state = jax.device_put(create_state(variables, adam), partitioning.replicated(mesh))
+    segment_frames = dataset.manifest["settings"]["segment_frames"]
     batches = train_batches(
         dataset,
         batch_size=config.batch_size,
-        crop_frames=config.crop_frames or dataset.manifest["settings"]["segment_frames"],
+        crop_frames=min(config.crop_frames or segment_frames, segment_frames),
         gain_db=config.gain_db,
         seed=config.seed,
         process_index=jax.process_index(),
@@ -135,6 +136,19 @@ def train_and_evaluate(config: Any, workdir: epath.PathLike) -> dict[str, Any]:
         writer.close()
 
     return _summarise(workdir, dataset, eval_step, masker, config, mesh)
+
+
+def _check(config: Any) -> None:
+    """Raises ValueError for numbers that no training can have."""
+    for name in ("num_train_steps", "batch_size", "log_every_steps", "eval_every_steps"):
+        if config[name] < 1:
+            raise ValueError(f"{name}={config[name]} must be 1 or more")
+    for name in ("learning_rate", "grad_clip_norm"):
+        if not config[name] > 0:
+            raise ValueError(f"{name}={config[name]} must be more than 0")
+    if config.crop_frames is not None and config.crop_frames < 1:
+        raise ValueError(f"crop_frames={config.crop_frames} must be 1 or more")
+    partitioning.check_batch_size(config.batch_size)
 
 
 def _claim_workdir(workdir: epath.Path, config: Any, dataset: records.Dataset) -> None:

@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from jaxsep.losses import error_energy, separation_loss
+from jaxsep.losses import LOSSES, error_energy, separation_loss
 from jaxsep.partitioning import batch_sharding, replicated
 
 Batch = dict[str, jax.Array]
@@ -73,13 +73,18 @@ def make_train_step(
     Returns:
       A function from state and batch (`jaxsep.input_pipeline`) to the next state and the scalars
       `loss`, `grad_norm` (before clipping), `clipped`, `skipped`, `skipped_in_row`.
+
+    Raises:
+      ValueError: if the loss is unknown.
     """
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is unknown; use one of {', '.join(LOSSES)}")
 
     def loss_fn(params, statistics, batch):
         magnitudes, valid = _prepare(batch)
         variables = {"params": params, "statistics": statistics}
         mask = _predict(masker, variables, magnitudes["mixture"], valid)
-        return separation_loss(loss, mask, magnitudes, valid)
+        return separation_loss(LOSSES[loss], mask, magnitudes, valid)
 
     def train_step(state: TrainState, batch: Batch):
         value, grads = jax.value_and_grad(loss_fn)(state.params, state.statistics, batch)

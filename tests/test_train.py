@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 
 def losses(dataset, workdir, devices: int) -> list[float]:
@@ -38,12 +39,22 @@ def test_a_data_set_that_is_not_there_is_an_error_of_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1 and "no prepared data set" in result.stderr
 
 
-def test_a_batch_size_that_devices_cannot_share_is_an_error_of_one_line(tiny_dataset, tmp_path):
-    result = run_train(
-        "--config=configs/mlp.py",
-        f"--config.data_dir={tiny_dataset.path}",
-        f"--workdir={tmp_path}",
-        "--config.batch_size=0",
-    )
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config"),
+        (("--config=configs/nothing.py",), "configs/nothing.py"),
+        (("--config=configs/lstm.py:piano",), "configs/lstm.py:piano is unknown"),
+        (("--config=configs/lstm.py", "--config.batchsize=3"), "batch_size"),
+        (("--config=configs/lstm.py", "--config.batch_size=three"), "three"),
+        (("--config=configs/lstm.py", "--config.batch_size=0"), "batch_size=0 must be"),
+        (("--config=configs/lstm.py", "--config.loss=l3"), "loss='l3' is unknown"),
+        (("--config=configs/lstm.py", "song.mp3"), "song.mp3"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(tiny_dataset, tmp_path, arguments, message):
+    data_dir = [f"--config.data_dir={tiny_dataset.path}"] if arguments else []
+    result = run_train(*arguments, *data_dir, f"--workdir={tmp_path / 'workdir'}")
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith("train.py: batch_size=0 is not divisible")
+    assert len(result.stderr.splitlines()) == 1 and message in result.stderr
+    assert not (tmp_path / "workdir").exists()
