@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -21,10 +20,11 @@ from data_prep.write_dataset import prepare
 from jaxsep import train_lib
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.checkpoints import CheckpointError
-from jaxsep.metrics import sdr
+from jaxsep.metrics import waveform_sdr
 from jaxsep.records import DatasetError
 from jaxsep.stft_config import StftConfig
 from jaxsep.tfrecord import DataCorruptionError
+from jaxsep.workdir import WorkdirError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="recipe, such as configs/lstm.py")
 WORKDIR = flags.DEFINE_string(
@@ -41,15 +41,14 @@ def main(argv: list[str]) -> int:
     try:
         return _train(CONFIG.value)
     except (
-        train_lib.TrainingError,
-        AudioError,
         CheckpointError,
         DatasetError,
         PreparationError,
-        ValueError,
+        train_lib.ConfigError,
+        WorkdirError,
     ) as error:
         return _fail(2, str(error))
-    except DataCorruptionError as error:
+    except (AudioError, DataCorruptionError, train_lib.DivergenceError) as error:
         return _fail(1, str(error))
     except OSError as error:
         return _fail(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -77,6 +76,8 @@ def _train(config: Any) -> int:
             f"vocals, held out: {summary['sdr']:.2f} dB SDR; unprocessed mixture"
             f" {summary['sdr_mixture']:.2f} dB"
         )
+    else:
+        print("no held-out score: the data set has no validation track with vocals")
     print(f"checkpoint: {summary['checkpoint']}")
     print(f"picture: {workdir / 'spectrograms.png'}")
     if use_band:
@@ -100,12 +101,12 @@ def _separate_example(workdir: Path) -> str:
     separator = Separator.restore(workdir)
     separate_file(separator, song / "mixture.wav", separated, overwrite=True)
     estimate, reference = (read_audio(d / "vocals.wav")[0] for d in (separated, song))
-    score = sdr(float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2)))
+    score = waveform_sdr(reference, estimate)
     return f"separated example: {separated} (vocals {score:.2f} dB SDR against {song}/vocals.wav)"
 
 
 def _fail(code: int, message: str) -> int:
-    print("train.py:", " ".join(message.split()), file=sys.stderr)
+    print("train.py:", message, file=sys.stderr)
     return code
 
 
@@ -117,7 +118,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
             _ = CONFIG.value  # a recipe that can't be loaded shows only here
         return remaining
     except Exception as error:  # the recipe is the user's own code: it may raise anything
-        sys.exit(_fail(2, str(error)))
+        # Behind what ml_collections puts before it, the last line is what was wrong.
+        sys.exit(_fail(2, str(error).strip().split("\n")[-1].strip()))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxsep import Separator
 from jaxsep.audio_reader import read_audio
-from jaxsep.metrics import sdr
+from jaxsep.metrics import waveform_sdr
 
 Estimator = Callable[[np.ndarray, int], np.ndarray]
 
@@ -28,12 +28,6 @@ def parse_models(texts: list[str]) -> dict[str, Estimator]:
         separator = Separator.restore(path)
         estimators[name] = lambda waveform, rate, model=separator: model(waveform, rate)["vocals"]
     return estimators
-
-
-def waveform_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Returns the SDR in dB of `[samples, channels]`."""
-    reference = reference.astype(np.float64)
-    return sdr(float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2)))
 
 
 def main() -> None:

@@ -23,8 +23,6 @@ def get_config() -> ConfigDict:
     config.batch_size = 16
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.
     config.crop_frames = config_dict.placeholder(int)
-    # Examples get random gains of +- this many dB.
-    config.gain_db = 6.0
 
     # One of jaxsep.losses.LOSSES.
     config.loss = "phase_sensitive"

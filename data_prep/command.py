@@ -8,10 +8,9 @@ from pathlib import Path
 from data_prep.segments import Settings
 from data_prep.sources import PreparationError
 from data_prep.write_dataset import prepare
-from jaxsep.records import Dataset, DatasetError
+from jaxsep.audio_reader import AudioError
+from jaxsep.records import REQUIRED_TARGETS, Dataset, DatasetError
 from jaxsep.stft_config import StftConfig
-
-REQUIRED_TARGETS = ("vocals", "accompaniment")
 
 
 def make_parser(description: str, stft: StftConfig | None = None) -> argparse.ArgumentParser:
@@ -64,13 +63,14 @@ def run(parser: argparse.ArgumentParser, make_source) -> int:
     """
     args = parser.parse_args()
     try:
+        settings = _settings(args)
         source = make_source(args)
         dataset = prepare(
-            source, args.output, _settings(args), workers=args.workers, skip_bad=args.skip_bad
+            source, args.output, settings, workers=args.workers, skip_bad=args.skip_bad
         )
-    except (PreparationError, DatasetError, ValueError) as error:
+    except (PreparationError, DatasetError) as error:
         return _fail(parser, 2, str(error))
-    except OSError as error:
+    except (AudioError, OSError) as error:
         return _fail(parser, 1, f"{error}; run the command again to finish the job")
     except KeyboardInterrupt:
         return _fail(parser, 130, "interrupted; run the command again to finish the job")
@@ -79,10 +79,14 @@ def run(parser: argparse.ArgumentParser, make_source) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    stft = StftConfig(args.sample_rate, args.channels, args.n_fft, args.hop_length)
+    try:
+        stft = StftConfig(args.sample_rate, args.channels, args.n_fft, args.hop_length)
+    except ValueError as error:
+        raise PreparationError(str(error)) from error
     if args.remixes < 0 or not args.segment_seconds > 0:
-        raise ValueError("--remixes must be 0 or more, --segment_seconds more than 0")
-    targets = dict.fromkeys((*REQUIRED_TARGETS, *filter(None, args.targets.split(","))))
+        raise PreparationError("--remixes must be 0 or more, --segment_seconds more than 0")
+    extra = [target.strip() for target in args.targets.split(",")]
+    targets = dict.fromkeys((*REQUIRED_TARGETS, *filter(None, extra)))
     return Settings(
         stft, tuple(targets), stft.frames_in(args.segment_seconds), args.remixes, args.seed
     )
@@ -104,5 +108,5 @@ def summarise(dataset: Dataset) -> str:
     if "validation" not in dataset.manifest["splits"]:
         lines.append("  no validation split: training will have no held-out score")
     for skip in dataset.manifest["skipped"]:
-        lines.append(f"  skipped {skip['split']}/{skip['track']}: {skip['reason']}")
+        lines.append(f"  skipped {skip['track']} because of {skip['reason']}")
     return "\n".join(lines)

@@ -6,26 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jaxsep
 from data_prep.segments import Settings
 from data_prep.sources import PreparationError, Source, Track
-from data_prep.write_group import write_json
 from jaxsep import records
-
-# Folder in the data set's own for what isn't finished.
-UNFINISHED = ".unfinished"
+from jaxsep.files import read_json, write_json
 
 
 def describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dict[str, Any]:
     """Describes what is to be made; equal descriptions make equal data sets."""
     root = source.root or Path()
     files = [
-        [track.name, track.split, [[file, (root / file).stat().st_size] for file in track.files]]
+        [
+            track.name,
+            track.split,
+            track.seconds,
+            [[file, (root / file).stat().st_size] for file in track.files],
+        ]
         for track in tracks
     ]
     return {
+        "format_version": records.FORMAT_VERSION,
         "name": source.name,
-        "jaxsep_version": jaxsep.__version__,
+        "licence": source.licence,
         "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
         "tracks_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
     }
@@ -36,12 +38,12 @@ def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
 
     def flatten(job):
         settings = {**job["settings"], **job["settings"]["stft"], "stft": None}
-        return {"name": job["name"], "jaxsep_version": job["jaxsep_version"], **settings}
+        return {key: job[key] for key in ("format_version", "name", "licence")} | settings
 
     old, new = flatten(there), flatten(wanted)
     parts = [f"{key} {old.get(key)}, not {new[key]}" for key in new if old.get(key) != new[key]]
     if not parts and there["tracks_sha256"] != wanted["tracks_sha256"]:
-        parts = ["its tracks or their sizes differ"]
+        parts = ["its tracks, or their lengths or sizes, differ"]
     return "; ".join(parts)
 
 
@@ -51,7 +53,7 @@ def claim_folder(output: Path, job: dict[str, Any]) -> bool:
     Raises:
       PreparationError: if the folder holds anything else.
     """
-    job_file = output / UNFINISHED / "job.json"
+    job_file = output / records.UNFINISHED / "job.json"
     if (output / records.MANIFEST).exists():
         if difference := _differences(records.load_dataset(output).manifest, job):
             raise PreparationError(
@@ -59,13 +61,13 @@ def claim_folder(output: Path, job: dict[str, Any]) -> bool:
             )
         return True
     if job_file.exists():
-        if difference := _differences(json.loads(job_file.read_text()), job):
+        if difference := _differences(read_json(job_file), job):
             raise PreparationError(
                 f"{output} holds an unfinished data set of another kind ({difference}); delete it"
                 " or choose another --output"
             )
         return False
-    if output.exists() and any(path.name != UNFINISHED for path in output.iterdir()):
+    if output.exists() and any(path.name != records.UNFINISHED for path in output.iterdir()):
         raise PreparationError(
             f"{output} holds other files and no data set; choose another --output"
         )

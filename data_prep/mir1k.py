@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 from data_prep import command
-from data_prep.sources import PreparationError, Song, Track, TrackError
-from data_prep.stems_folder import audio_seconds
+from data_prep.sources import PreparationError, Song, Track, TrackError, audio_seconds, is_hidden
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.stft_config import StftConfig
 
@@ -43,7 +42,7 @@ class Mir1k:
             Track(path.stem, split, audio_seconds([path]), (str(path.relative_to(self.root)),))
             for folder, split in (splits or {".": "train"}).items()
             for path in sorted((self.root / folder).iterdir())
-            if path.suffix.lower() in EXTENSIONS
+            if path.suffix.lower() in EXTENSIONS and not is_hidden(path)
         ]
         if not any(track.split == "train" for track in tracks):
             raise PreparationError(f"{self.root}: no clips (*.wav, *.flac) in it or its train/")

@@ -8,16 +8,23 @@ musdb's own 14 tracks where they are there, otherwise 15 % of the training track
 
 import argparse
 import dataclasses
-import functools
+import os
 import shutil
 import sys
-import typing
 from pathlib import Path
 
 import numpy as np
 
 from data_prep import command
-from data_prep.sources import PreparationError, Song, Track, TrackError, hold_out
+from data_prep.sources import (
+    PreparationError,
+    Song,
+    Track,
+    TrackError,
+    audio_seconds,
+    hold_out,
+    is_hidden,
+)
 
 STEMS: tuple[str, ...] = ("drums", "bass", "other", "vocals")
 
@@ -31,49 +38,53 @@ class Musdb18:
     licence: str
     name: str = "musdb18"
 
-    @functools.cached_property
-    def _multitracks(self) -> dict[tuple[str, str], typing.Any]:
-        import musdb
-
-        database = musdb.DB(root=str(self.root), is_wav=self.is_wav)
-        return {(track.subset, track.name): track for track in database.tracks}
-
-    def __getstate__(self) -> dict[str, typing.Any]:
-        # Each worker process opens the database itself.
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
     def tracks(self) -> list[Track]:
         import musdb
 
-        validation = musdb.DB(
-            root=str(self.root), is_wav=self.is_wav, subsets="train", split="valid"
-        )
-        validation_names = {track.name for track in validation.tracks}
+        # The list comes with the package; its database would stop at the first damaged file.
+        validation = set(musdb.DB(root=os.devnull).setup["validation_tracks"])
         tracks = []
-        for (subset, name), multitrack in self._multitracks.items():
-            split = "validation" if name in validation_names and subset == "train" else subset
-            tracks.append(Track(name, split, multitrack.duration or 0.0, self._files(subset, name)))
-        return tracks if validation_names else hold_out(tracks)
+        for subset in ("train", "test"):
+            for path in sorted((self.root / subset).glob("*")):
+                files = self._files(path)
+                if is_hidden(path) or not files:
+                    continue
+                name = path.name.removesuffix(".stem.mp4")
+                split = "validation" if subset == "train" and name in validation else subset
+                relative = tuple(str(file.relative_to(self.root)) for file in files)
+                tracks.append(Track(name, split, audio_seconds(files[:1]), relative))
+        if not any(track.split == "validation" for track in tracks):
+            tracks = hold_out(tracks)
+        return tracks
 
-    def _files(self, subset: str, name: str) -> tuple[str, ...]:
-        if not self.is_wav:
-            return (f"{subset}/{name}.stem.mp4",)
-        folder = self.root / subset / name
-        return tuple(f"{subset}/{name}/{path.name}" for path in sorted(folder.glob("*.wav")))
+    def _files(self, path: Path) -> list[Path]:
+        if self.is_wav:
+            return [f for name in ("mixture", *STEMS) if (f := path / f"{name}.wav").exists()]
+        return [path] if path.name.endswith(".stem.mp4") else []
 
     def load(self, track: Track) -> Song:
-        subset = "test" if track.split == "test" else "train"
-        multitrack = self._multitracks[subset, track.name]
-        missing = [stem for stem in STEMS if stem not in multitrack.sources]
-        if missing:
+        from musdb.audio_classes import MultiTrack
+
+        waveforms: dict[str, np.ndarray] = {}
+        rate = 0
+        for file in track.files:
+            try:
+                multitrack = MultiTrack(
+                    path=str(self.root / file), name=track.name, is_wav=self.is_wav, stem_id=0
+                )
+                audio = multitrack.audio[None] if self.is_wav else multitrack.stems
+                audio = audio.reshape(*audio.shape[:2], -1)  # a mono file has no channel axis
+            except Exception as error:  # musdb and ffmpeg raise whatever they like
+                raise TrackError(f"musdb can't read {file} ({error})") from error
+            names = (Path(file).stem,) if self.is_wav else ("mixture", *STEMS)
+            if len(names) != len(audio):
+                raise TrackError(f"has {len(audio)} streams, not the {len(names)} of MUSDB18")
+            waveforms |= {n: a.astype(np.float32) for n, a in zip(names, audio, strict=True)}
+            rate = int(multitrack.rate or 0)
+        if missing := [name for name in ("mixture", *STEMS) if name not in waveforms]:
             raise TrackError(f"has no {missing[0]}.wav")
-        try:
-            mixture, *stems = (stem.astype(np.float32) for stem in multitrack.stems)
-        except Exception as error:  # musdb and ffmpeg raise whatever they like
-            raise TrackError(f"musdb can't read it: {error}") from error
-        by_name = dict(zip(STEMS, stems, strict=True))
-        is_training = track.split == "train"
-        return Song(by_name, None if is_training else mixture, int(multitrack.rate))
+        mixture = waveforms.pop("mixture")
+        return Song(waveforms, None if track.split == "train" else mixture, rate)
 
 
 def _make_source(args: argparse.Namespace) -> Musdb18:

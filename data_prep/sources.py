@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsep.audio_reader import AudioError, AudioReader
+
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.15
 
@@ -81,6 +83,23 @@ class Source(typing.Protocol):
           TrackError: if it can't be used.
         """
         ...
+
+
+def audio_seconds(files: Iterable[Path]) -> float:
+    """Returns the longest duration that the files' headers promise; 0 for what can't be read."""
+    longest = 0.0
+    for file in files:
+        try:
+            with AudioReader(file) as reader:
+                longest = max(longest, (reader.num_samples or 0) / reader.sample_rate)
+        except AudioError:
+            continue  # told, by name, when the track's turn comes
+    return longest
+
+
+def is_hidden(path: Path) -> bool:
+    """Tells a system's own files and folders, such as `._song.wav`, from a collection's."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
 
 
 def hold_out(tracks: Iterable[Track]) -> list[Track]:

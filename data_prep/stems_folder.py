@@ -13,10 +13,19 @@ import sys
 from pathlib import Path
 
 from data_prep import command
-from data_prep.sources import SPLITS, PreparationError, Song, Track, TrackError, hold_out
-from jaxsep.audio_reader import AudioError, AudioReader, read_audio
+from data_prep.sources import (
+    SPLITS,
+    PreparationError,
+    Song,
+    Track,
+    TrackError,
+    audio_seconds,
+    hold_out,
+    is_hidden,
+)
+from jaxsep.audio_reader import AudioError, read_audio
 
-STEMS = ("mixture", "vocals", "accompaniment", "drums", "bass", "other")
+STEMS = ("vocals", "accompaniment", "drums", "bass", "other")
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 
 
@@ -35,6 +44,7 @@ class StemsFolder:
             self._describe(folder, split)
             for split in SPLITS
             for folder in sorted((self.root / split).glob("*/"))
+            if not is_hidden(folder)
         ]
         if not any(track.split == "train" for track in tracks):
             raise PreparationError(
@@ -46,10 +56,12 @@ class StemsFolder:
         return tracks
 
     def _describe(self, folder: Path, split: str) -> Track:
+        # In training the mixture is the sum of the stems, whatever was released.
+        wanted = STEMS if split == "train" else ("mixture", *STEMS)
         files = [
             path
             for path in sorted(folder.iterdir())
-            if path.stem in STEMS and path.suffix.lower() in EXTENSIONS
+            if path.stem in wanted and path.suffix.lower() in EXTENSIONS
         ]
         names = tuple(str(path.relative_to(self.root)) for path in files)
         return Track(folder.name, split, audio_seconds(files), names)
@@ -68,21 +80,8 @@ class StemsFolder:
             raise TrackError(f"stems differ in sample rate: {rates}")
         mixture = waveforms.pop("mixture", None)
         if not waveforms:
-            raise TrackError(f"has no stems ({', '.join(STEMS[1:])})")
-        is_training = track.split == "train"
-        return Song(waveforms, None if is_training else mixture, next(iter(rates.values())))
-
-
-def audio_seconds(files: list[Path]) -> float:
-    """Returns the longest duration that the files' headers promise; 0 for what can't be read."""
-    longest = 0.0
-    for file in files:
-        try:
-            with AudioReader(file) as reader:
-                longest = max(longest, (reader.num_samples or 0) / reader.sample_rate)
-        except AudioError:
-            continue  # told, by name, when the track's turn comes
-    return longest
+            raise TrackError(f"has no stems ({', '.join(STEMS)})")
+        return Song(waveforms, mixture, next(iter(rates.values())))
 
 
 def _make_source(args: argparse.Namespace) -> StemsFolder:

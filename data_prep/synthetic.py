@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from data_prep import command
 from data_prep.band import render_song
-from data_prep.sources import VALIDATION_SHARE, Song, Track
+from data_prep.sources import VALIDATION_SHARE, PreparationError, Song, Track
 from jaxsep.audio_writer import WavWriter
 
 
 @dataclasses.dataclass(frozen=True)
 class BuiltInBand:
-    """A `Source` of rendered songs; every seventh or so is held out for validation and test."""
+    """A `Source` of rendered songs; some each are held out for test and validation."""
 
     num_tracks: int
     seed: int
@@ -64,9 +65,11 @@ def write_audio(source: BuiltInBand, track: Track, folder: Path) -> Path:
 
 
 def _make_source(args: argparse.Namespace) -> BuiltInBand:
+    if args.num_tracks < 1 or not args.duration >= 1:
+        raise PreparationError("--num_tracks must be at least 1, --duration at least 1 second")
     source = BuiltInBand(args.num_tracks, args.seed, args.duration)
     if args.audio:
-        for track in source.tracks():
+        for track in tqdm(source.tracks(), desc="writing audio"):
             write_audio(source, track, args.audio)
     return source
 

@@ -8,7 +8,6 @@ final names and the manifest makes them a data set.
 
 import concurrent.futures
 import contextlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -23,7 +22,8 @@ import tensorflow_datasets.public_api as tfds
 from etils import epath
 from tqdm import tqdm
 
-from data_prep.job import UNFINISHED, claim_folder, describe_job
+import jaxsep
+from data_prep.job import claim_folder, describe_job
 from data_prep.segments import Settings
 from data_prep.sources import SPLITS, PreparationError, Source, Track
 from data_prep.write_group import (
@@ -32,9 +32,9 @@ from data_prep.write_group import (
     Group,
     merge_statistics,
     write_group,
-    write_json,
 )
 from jaxsep import records, tfrecord
+from jaxsep.files import read_json, write_json
 
 PROGRESS_BAR = "{l_bar}{bar}| {n}/{total} s of music [{elapsed}, {remaining} left]"
 
@@ -66,7 +66,7 @@ def prepare(
     groups = _plan(tracks, settings)
     todo = [group for group in groups if not _marker(output, group).exists()]
     _check_disk(output, todo, settings)
-    _run(source, output / UNFINISHED, settings, todo, workers, skip_bad)
+    _run(source, output / records.UNFINISHED, settings, todo, workers, skip_bad)
     _finish(source, output, settings, groups, job)
     return records.load_dataset(output)
 
@@ -130,10 +130,11 @@ def _run(
     seconds = {group: round(sum(t.seconds for t, _ in group.tracks)) for group in todo}
     try:
         with _worker_pool(workers) as executor:
-            futures = {
-                executor.submit(write_group, source, folder, settings, group, skip_bad): group
-                for group in todo
-            }
+            with _ignored_interrupts():
+                futures = {
+                    executor.submit(write_group, source, folder, settings, group, skip_bad): group
+                    for group in todo
+                }
             total = sum(seconds.values())
             with tqdm(total=total, desc="preparing", bar_format=PROGRESS_BAR) as progress:
                 for future in concurrent.futures.as_completed(futures):
@@ -153,7 +154,6 @@ def _worker_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
     executor = concurrent.futures.ProcessPoolExecutor(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_ignore_interrupts,
     )
     try:
         yield executor
@@ -165,20 +165,25 @@ def _worker_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
         executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Leaves Ctrl-C to the parent process, which ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Starts processes deaf to Ctrl-C: the parent ends its workers itself, without their noise."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _marker(output: Path, group: Group) -> Path:
-    return output / UNFINISHED / f"{group.name}.json"
+    return output / records.UNFINISHED / f"{group.name}.json"
 
 
 def _finish(
     source: Source, output: Path, settings: Settings, groups: list[Group], job: dict[str, Any]
 ) -> None:
     """Gives the shards their final names and writes metadata, statistics and the manifest."""
-    markers = {group: json.loads(_marker(output, group).read_text()) for group in groups}
+    markers = {group: read_json(_marker(output, group)) for group in groups}
     splits = {}
     for split in SPLITS:
         here = [markers[group] for group in groups if group.split == split]
@@ -187,7 +192,7 @@ def _finish(
         if not tracks:
             continue
         for number, shard in enumerate(shards):
-            unfinished = output / UNFINISHED / shard["file"]
+            unfinished = output / records.UNFINISHED / shard["file"]
             shard["file"] = tfrecord.shard_name(source.name, split, number, len(shards))
             if unfinished.exists():  # else an interrupted run has renamed it
                 os.replace(unfinished, output / shard["file"])
@@ -197,23 +202,22 @@ def _finish(
             "seconds": sum(track["seconds"] for track in tracks),
             "shards": shards,
         }
-    skipped = {str(skip): skip for marker in markers.values() for skip in marker["skipped"]}
+    skipped = {s["track"]: s for marker in markers.values() for s in marker["skipped"]}
     if "train" not in splits:
-        raise PreparationError(f"{source.root}: no training track could be used: {[*skipped]}")
+        raise PreparationError("no training track could be used: " + "; ".join(skipped))
     statistics = [marker["statistics"] for group, marker in markers.items()]
     write_json(output / records.STATISTICS, merge_statistics(statistics))
     _write_tfds_metadata(source, output, settings, splits)
     manifest = {
-        "format_version": records.FORMAT_VERSION,
         **job,
+        "jaxsep_version": jaxsep.__version__,
         "scaling": "none: librosa's convention, a full-scale sine has magnitude n_fft / 4",
-        "licence": source.licence,
         "splits": splits,
         "sources": [track for marker in markers.values() for track in marker["tracks"]],
         "skipped": list(skipped.values()),
     }
     write_json(output / records.MANIFEST, manifest)
-    shutil.rmtree(output / UNFINISHED)
+    shutil.rmtree(output / records.UNFINISHED)
 
 
 def _write_tfds_metadata(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import typing
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from data_prep.segments import Settings, remix_magnitudes, segment_magnitudes, to_format
 from data_prep.sources import Source, Track, TrackError
 from jaxsep import records, tfrecord
+from jaxsep.files import write_json
 from jaxsep.stft_config import StftConfig
 
 SHARD_BYTES = 128 * 2**20
@@ -52,15 +52,14 @@ def write_group(
     with ShardWriter(folder, group.name) as writer:
         for track, partner in group.tracks:
             try:
-                waveforms = to_format(source.load(track), settings)
-                lender = to_format(source.load(partner), settings) if partner else None
+                waveforms = _load(source, track, settings)
+                lender = _load(source, partner, settings) if partner else None
                 files = [_hash_file(source.root, file) for file in track.files]
-            except (TrackError, OSError) as error:
-                reason = " ".join(str(error).split())
+            except BadTrackError as error:
                 if not skip_bad:
-                    raise BadTrackError(f"{group.split}/{track.name}: {reason}") from None
-                if partner is None:  # the pass of the songs themselves lists what is bad
-                    skipped.append({"track": track.name, "split": group.split, "reason": reason})
+                    raise
+                use = f"{group.split}/{track.name}" + (f", remix {group.remix}" if partner else "")
+                skipped.append({"track": use, "reason": str(error)})
                 continue
             if lender is None:
                 segments = segment_magnitudes(waveforms, settings)
@@ -78,6 +77,14 @@ def write_group(
                     statistics.add(magnitudes["mixture"])
     marker = {"shards": writer.shards, "tracks": tracks, "skipped": skipped}
     write_json(folder / f"{group.name}.json", marker | {"statistics": statistics.sums()})
+
+
+def _load(source: Source, track: Track, settings: Settings) -> dict[str, np.ndarray]:
+    try:
+        return to_format(source.load(track), settings)
+    except (TrackError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise BadTrackError(f"{track.split}/{track.name}: {reason}") from None
 
 
 class ShardWriter:
@@ -151,13 +158,6 @@ def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float
         name: [float(np.float32(v)) for v in value]
         for name, value in zip(records.STATISTICS_FIELDS, values, strict=True)
     }
-
-
-def write_json(path: Path, value: typing.Any) -> None:
-    """Writes a JSON file that is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
 
 
 def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:

@@ -26,6 +26,9 @@ _BIT_DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 3
 _BIT_DEPTHS |= {"ALAC_16": 16, "ALAC_20": 24, "ALAC_24": 24, "ALAC_32": 32}
 
 
+_LOUDEST = 1e6  # times full scale; beyond lies only what a broken program wrote
+
+
 class AudioError(Exception):
     """An audio file can't be read or written; the one-line text names the file and the reason."""
 
@@ -94,10 +97,13 @@ class AudioReader:
         position = 0
         try:
             for piece in self._decoder.pieces:
-                finite = np.isfinite(piece).all(axis=1)
-                if not finite.all():
-                    second = (position + int(np.argmin(finite))) / self.sample_rate
-                    raise AudioError(f"{self.path}: NaN or infinite sample at {second:.3f} s")
+                usable = (np.abs(piece) <= _LOUDEST).all(axis=1)
+                if not usable.all():
+                    second = (position + int(np.argmin(usable))) / self.sample_rate
+                    raise AudioError(
+                        f"{self.path}: a sample at {second:.3f} s is NaN, infinite or over"
+                        f" {_LOUDEST:.0e} times full scale; repair the file"
+                    )
                 position += len(piece)
                 yield piece
         except self._decoder.failure as error:
@@ -175,7 +181,7 @@ def _open_ffmpeg(path: Path) -> _Decoder:
         stream = container.streams.audio[0]
         pieces = _decode_packets(path, container.demux(stream), stream.codec_context)
         first = next(pieces, None)
-    except FFmpegError as error:
+    except (FFmpegError, UnicodeError) as error:  # PyAV needs names in UTF-8
         raise AudioError(
             f"{path}: not an audio file that libsndfile or FFmpeg can read (or it is damaged)"
         ) from error

@@ -98,19 +98,29 @@ class WavWriter:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             if kind is None:
-                self._finish()
+                self.finish()
+                os.replace(self._temporary, self.path)
+        except OSError as error:
+            raise self._failure(error) from error
         finally:
             with contextlib.suppress(soundfile.SoundFileError):
                 self._file.close()
             self._temporary.unlink(missing_ok=True)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Closes the file, still under its hidden name, and checks that it is whole.
+
+        Leaving the `with` block does it, too. Of several files that belong together all can be
+        finished before the first gets its name.
+
+        Raises:
+          WriteError: It isn't.
+        """
         try:
             self._file.close()
             num_stored = soundfile.info(self._temporary).frames
             if num_stored != self._num_written:
                 raise OSError(0, f"{num_stored} of {self._num_written} samples were stored")
-            os.replace(self._temporary, self.path)
         except (OSError, soundfile.SoundFileError) as error:
             raise self._failure(error) from error
 

@@ -5,10 +5,11 @@ statistics), `training` (the rest of the state), `data` (position in the data) a
 (config, signal format, score, provenance; JSON). Nothing in it is code, nothing is pickled.
 """
 
+import contextlib
 import dataclasses
 import functools
-import json
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,8 +18,11 @@ from flax import linen as nn
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxsep import models
+from jaxsep.files import absolute, read_json
 from jaxsep.stft_config import StftConfig
-from jaxsep.train_step import TrainState
+
+if TYPE_CHECKING:  # restoring a masker needs no training code
+    from jaxsep.train_step import TrainState
 
 FOLDER = "checkpoints"
 KEEP_LATEST = 2
@@ -42,61 +46,90 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(KEEP_LATEST), best])
         )
-        self._manager = ocp.CheckpointManager(workdir / FOLDER, options=options)
+        self._folder = absolute(workdir) / FOLDER
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
     def save(
-        self, state: TrainState, data_position: dict[str, Any], metadata: dict[str, Any]
+        self, state: "TrainState", data_position: dict[str, Any], metadata: dict[str, Any]
     ) -> None:
-        """Saves in the background; `metadata["sdr"]` is the score, or None."""
-        step = int(state.step)
+        """Saves in the background; `metadata["sdr"]` is the score, or None.
+
+        Raises:
+          OSError: if this checkpoint or the one before can't be written.
+        """
         model, training = _split(state)
         score = metadata["sdr"]
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
-                training=ocp.args.StandardSave(training),
-                data=ocp.args.JsonSave(data_position),
-                metadata=ocp.args.JsonSave(metadata),
-            ),
-            metrics=None if score is None else {"sdr": score},
-        )
+        with self._as_os_error():
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(model),
+                    training=ocp.args.StandardSave(training),
+                    data=ocp.args.JsonSave(data_position),
+                    metadata=ocp.args.JsonSave(metadata),
+                ),
+                metrics=None if score is None else {"sdr": score},
+            )
 
     def restore(
-        self, step: int, state: TrainState
-    ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+        self, step: int, state: "TrainState"
+    ) -> tuple["TrainState", dict[str, Any], dict[str, Any]]:
         """Returns the state, the position in the data and the metadata of a step.
 
         Args:
           step: of a saved checkpoint.
           state: any state of the right shapes and shardings.
+
+        Raises:
+          CheckpointError: if it is damaged or doesn't fit.
         """
         model, training = _split(jax.tree.map(ocp.tree.to_shape_dtype_struct, state))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardRestore(model),
-                training=ocp.args.StandardRestore(training),
-                data=ocp.args.JsonRestore(),
-                metadata=ocp.args.JsonRestore(),
-            ),
-        )
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(model),
+                    training=ocp.args.StandardRestore(training),
+                    data=ocp.args.JsonRestore(),
+                    metadata=ocp.args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax and TensorStore raise many kinds, all meaning this
+            raise CheckpointError(
+                f"{self._folder / str(step)}: can't be restored ({_first_line(error)}); delete it"
+                " to go on from the one before"
+            ) from error
         return (
-            TrainState(**restored["model"], **restored["training"]),
+            state.replace(**restored["model"], **restored["training"]),
             restored["data"],
             restored["metadata"],
         )
 
     def close(self) -> None:
-        """Waits for what is being saved."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for what is being saved.
+
+        Raises:
+          OSError: if it can't be written.
+        """
+        with self._as_os_error():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _as_os_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # what fails in the background comes as many kinds
+            raise OSError(
+                f"{self._folder}: a checkpoint can't be saved; is the disk full?"
+                f" ({_first_line(error)})"
+            ) from error
 
 
-def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(state: "TrainState") -> tuple[dict[str, Any], dict[str, Any]]:
     """Divides a state into what separation needs and what only training does."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     model = {name: fields.pop(name) for name in _MODEL_FIELDS}
@@ -109,7 +142,7 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
     Raises:
       CheckpointError: if there is none.
     """
-    path = epath.Path(path)
+    path = absolute(path)
     if _is_checkpoint(path):
         return path
     if not path.is_dir():
@@ -135,10 +168,10 @@ def read_metadata(checkpoint: epath.Path) -> dict[str, Any]:
       CheckpointError: if it is damaged.
     """
     try:
-        metadata = json.loads((checkpoint / "metadata" / "metadata").read_text())
-        if metadata.keys() < {"sdr", "stft", "config"}:
-            raise ValueError("fields are missing")
-    except (OSError, ValueError, AttributeError) as error:
+        metadata = read_json(checkpoint / "metadata" / "metadata")
+        if missing := {"sdr", "stft", "config"} - metadata.keys():
+            raise OSError(f"it has no {', '.join(sorted(missing))}")
+    except (OSError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint}: its metadata can't be read ({error})") from error
     return metadata
 
@@ -166,5 +199,8 @@ def restore_masker(checkpoint: epath.Path) -> tuple[nn.Module, dict[str, Any]]:
         with ocp.StandardCheckpointer() as checkpointer:
             return masker, checkpointer.restore(checkpoint / "model", target)
     except Exception as error:  # Orbax and TensorStore raise many kinds, all meaning this
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{checkpoint}: can't be restored ({reason})") from error
+        raise CheckpointError(f"{checkpoint}: can't be restored ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]

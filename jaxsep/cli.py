@@ -1,6 +1,8 @@
 """The `jaxsep` command."""
 
 import argparse
+import io
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +13,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-      0; 2 for wrong usage or when no input could be used; 1 for a failure midway or when some of
-      the inputs failed; 130 after Ctrl-C.
+      0; 2 for wrong usage or when no input could be used; 1 when stems couldn't be written or some
+      of the inputs failed; 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="jaxsep", description="Split songs into vocals and rest.")
     commands = parser.add_subparsers(title="commands", required=True)
@@ -32,11 +34,17 @@ def main(argv: list[str] | None = None) -> int:
     separate.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     separate.set_defaults(run=_separate)
     args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names needn't be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except KeyboardInterrupt:
         _complain("interrupted; finished songs are kept")
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the names of the folders has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
 
 
 def _complain(message: str) -> None:
@@ -59,14 +67,15 @@ def _separate(args: argparse.Namespace) -> int:
     sys.unraisablehook = _report_unraisable
     try:
         separator = Separator.restore(args.model)
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         _complain(f"--model: {error}")
         return USAGE_ERROR
     failed_early = failed_midway = 0
-    for path, name in zip(args.inputs, unique_names(args.inputs), strict=True):
+    for number, (path, name) in enumerate(zip(args.inputs, unique_names(args.inputs), strict=True)):
         folder = args.output / name
+        label = f"[{number + 1}/{len(args.inputs)}] " if len(args.inputs) > 1 else ""
         try:
-            separate_file(separator, path, folder, overwrite=args.overwrite)
+            separate_file(separator, path, folder, overwrite=args.overwrite, label=label)
         except WriteError as error:
             _complain(str(error))
             failed_midway += 1
@@ -77,7 +86,7 @@ def _separate(args: argparse.Namespace) -> int:
             _complain(str(error))
             failed_early += 1
         else:
-            print(folder)
+            print(folder, flush=True)
     if not failed_early and not failed_midway:
         return 0
     return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED

@@ -1,8 +1,7 @@
 """From a data set on disk to batches: random access, crops, padding, augmentation (Grain).
 
 Batches are dicts of NumPy arrays: the magnitudes `mixture`, `vocals`, `accompaniment`, float16
-`[batch, frames, channels, bins]`; `num_frames`, int32 `[batch]`: frames behind that are padding;
-`gain`, float32 `[batch]`: what to multiply the magnitudes with.
+`[batch, frames, channels, bins]`; and `num_frames`, int32 `[batch]`: frames behind are padding.
 """
 
 from collections.abc import Iterator
@@ -11,11 +10,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxsep.records import Dataset
+from jaxsep.records import REQUIRED_TARGETS, Dataset
 from jaxsep.tfrecord import RecordSource
 
 ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
-STEMS = ("mixture", "vocals", "accompaniment")
+STEMS = ("mixture", *REQUIRED_TARGETS)
 
 
 def train_batches(
@@ -23,21 +22,21 @@ def train_batches(
     *,
     batch_size: int,
     crop_frames: int,
-    gain_db: float,
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
-    """Yields training batches without end; what batch s holds depends on data, seed and s alone.
+    """Yields training batches, practically without end.
 
-    Each pass shuffles all examples anew. An example contributes a random crop, with a random gain
-    and, if it has two channels, maybe swapped.
+    What batch s holds depends on the data, the seed and s alone.
+
+    Each pass shuffles all examples anew. An example contributes a random crop, with its channels
+    swapped every other time.
 
     Args:
       dataset: with a training split.
       batch_size: of all processes together.
       crop_frames: frames of a crop; shorter examples are padded.
-      gain_db: gains lie in +-this many dB.
       seed: decides order, crops and augmentation.
       process_index: which share of each batch is yielded.
       process_count: number of shares.
@@ -52,12 +51,7 @@ def train_batches(
             stem: pad_frames(example[stem][first : first + crop_frames, ::channels], crop_frames)
             for stem in STEMS
         }
-        gain = 10 ** (rng.uniform(-gain_db, gain_db) / 20)
-        return {
-            **crop,
-            "num_frames": np.int32(min(frames, crop_frames)),
-            "gain": np.float32(gain),
-        }
+        return {**crop, "num_frames": np.int32(min(frames, crop_frames))}
 
     share = batch_size // process_count
     batches = (
@@ -100,7 +94,6 @@ def eval_batches(
                 mine.append(example)
         batch = {stem: np.stack([example[stem] for example in mine]) for stem in STEMS}
         batch["num_frames"] = np.array([example["num_frames"] for example in mine], np.int32)
-        batch["gain"] = np.ones(len(mine), np.float32)
         yield names, batch
 
 

@@ -9,10 +9,19 @@ import numpy as np
 import tensorboardX
 from etils import epath
 
+# Vocals 60 dB under the accompaniment are what codecs leave in an instrumental.
+SILENT_VOCALS = 1e-6
+
 
 def sdr(reference_energy: float, error_energy: float) -> float:
     """Returns the signal-to-distortion ratio in dB: plain energies, no filtering, no scaling."""
     return float(10 * np.log10(reference_energy / max(error_energy, 1e-12 * reference_energy)))
+
+
+def waveform_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Returns the SDR in dB of a waveform against the true one, both `[samples, channels]`."""
+    reference = reference.astype(np.float64)
+    return sdr(float(np.sum(reference**2)), float(np.sum((reference - estimate) ** 2)))
 
 
 class TrackEnergies:
@@ -29,8 +38,15 @@ class TrackEnergies:
                     self._sums[track][name] += float(value)
 
     def mean_sdr(self, error: str) -> float | None:
-        """Averages the tracks' SDR of the vocals; silent vocals don't count, none gives None."""
-        scores = [sdr(e["vocals"], e[error]) for e in self._sums.values() if e["vocals"] > 0]
+        """Averages the tracks' SDR of the vocals in dB.
+
+        Tracks whose vocals are silent don't count; if that is all of them, the mean is None.
+        """
+        scores = [
+            sdr(e["vocals"], e[error])
+            for e in self._sums.values()
+            if e["vocals"] > SILENT_VOCALS * e["mixture_error"]
+        ]
         return float(np.mean(scores)) if scores else None
 
 

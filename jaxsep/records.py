@@ -19,10 +19,14 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from jaxsep.files import read_json
 from jaxsep.stft_config import StftConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished"  # folder in the data set's own for what isn't finished
+# What every data set holds beside the mixture: training needs both.
+REQUIRED_TARGETS = ("vocals", "accompaniment")
 STATISTICS = "statistics.json"
 STATISTICS_FIELDS = ("mean", "std", "log_mean", "log_std")
 FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -105,7 +109,7 @@ class Dataset:
           `mean` and `std` of the magnitudes, and `log_mean` and `log_std` of
           `log(magnitude + magnitude_floor)`: float32 `[bins]` each.
         """
-        statistics = json.loads((self.path / STATISTICS).read_text())
+        statistics = read_json(self.path / STATISTICS)
         return {name: np.array(statistics[name], np.float32) for name in STATISTICS_FIELDS}
 
 
@@ -113,29 +117,36 @@ def load_dataset(data_dir: epath.PathLike) -> Dataset:
     """Opens a prepared data set.
 
     Raises:
-      DatasetError: if there is none at `data_dir`, or one of another format, or a shard is missing.
+      DatasetError: if there is none at `data_dir`, or one of another format, or a shard is missing
+        or of another size than it was.
     """
     path = epath.Path(data_dir)
     if not (path / MANIFEST).exists():
-        unfinished = " (its preparation was not finished: run it again)" if path.exists() else ""
+        if (path / UNFINISHED).exists():
+            raise DatasetError(f"{path}: the preparation was not finished; run it again")
         raise DatasetError(
-            f"{path}: no prepared data set here{unfinished}; make one with, for example,"
-            f" python -m data_prep.stems_folder --root=DIR --output={path}"
+            f"{path}: no prepared data set here; make one with, for example,"
+            " python -m data_prep.stems_folder --root=SONGS --output=DATA"
         )
     text = (path / MANIFEST).read_bytes()
     try:
         manifest = json.loads(text)
         version = manifest["format_version"]
+        _ = manifest["splits"], manifest["settings"]["stft"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path / MANIFEST}: not a jaxsep manifest ({error!r})") from error
+        raise DatasetError(f"{path / MANIFEST}: damaged, or not jaxsep's ({error!r})") from error
     if version != FORMAT_VERSION:
         raise DatasetError(
             f"{path}: written in format {version}, this jaxsep reads {FORMAT_VERSION};"
             " prepare the data set again"
         )
     dataset = Dataset(path, manifest, hashlib.sha256(text).hexdigest())
-    for split in manifest["splits"]:
-        for shard in dataset.shards(split):
-            if not shard.exists():
-                raise DatasetError(f"{shard}: missing; copy or prepare the data set again")
+    for info in manifest["splits"].values():
+        for shard in info["shards"]:
+            file = path / shard["file"]
+            if not file.exists() or file.stat().length != shard["bytes"]:
+                raise DatasetError(
+                    f"{file}: missing or cut off; copy it again, or delete {path} and prepare the"
+                    " data set again"
+                )
     return dataset

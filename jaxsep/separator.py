@@ -15,7 +15,7 @@ from tqdm import tqdm
 from jaxsep import checkpoints
 from jaxsep.audio_reader import AudioReader
 from jaxsep.audio_writer import WavWriter, split_exactly
-from jaxsep.spectrogram import frame, overlap_add
+from jaxsep.spectrogram import analyse, overlap_weight, synthesise
 
 STEMS = ("vocals", "accompaniment")
 BLOCK_FRAMES = 128
@@ -145,13 +145,9 @@ def _separate_window(masker, variables, carry, window: jax.Array):
       last `n_fft - hop_length` samples need the neighbouring windows' contributions added.
     """
     stft = masker.stft
-    frames = frame(jnp.swapaxes(window, 1, 2), stft) * stft.window()
-    spectrogram = jnp.swapaxes(jnp.fft.rfft(frames), 1, 2)
+    spectrogram = analyse(window, stft)
     mask, carry = masker.apply(variables, jnp.abs(spectrogram), carry)
-    frames = jnp.fft.irfft(jnp.swapaxes(mask * spectrogram, 1, 2), n=stft.n_fft) * stft.window()
-    # With all frames present, the squared windows add up to the same everywhere.
-    total = np.square(stft.window()).sum() / stft.hop_length
-    return carry, jnp.swapaxes(overlap_add(frames, stft), 1, 2) / total
+    return carry, synthesise(mask * spectrogram, stft) / overlap_weight(stft)
 
 
 def _with_margin(num_samples: int, overlap: int) -> int:
@@ -215,7 +211,7 @@ def _resample(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Ite
 
 
 def separate_file(
-    separator: Separator, path: Path, folder: Path, *, overwrite: bool = False
+    separator: Separator, path: Path, folder: Path, *, overwrite: bool = False, label: str = ""
 ) -> None:
     """Separates a file into `vocals.wav` and `accompaniment.wav`, which add up to it.
 
@@ -227,6 +223,7 @@ def separate_file(
       path: of the song, in any format that libsndfile or FFmpeg reads.
       folder: for the stems; made if need be.
       overwrite: whether stems that are there may be replaced.
+      label: stands before the file's name in the progress bar.
 
     Raises:
       OutputExistsError: if they may not.
@@ -246,7 +243,7 @@ def separate_file(
             tqdm(
                 total=length,
                 unit_scale=1 / rate,
-                desc=path.name,
+                desc=f"{label}{path.name}",
                 leave=False,
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
             ) as progress,
@@ -256,3 +253,6 @@ def separate_file(
                 vocals_writer.write(vocals)
                 accompaniment_writer.write(accompaniment)
                 progress.update(len(mixture))
+            # Both are whole before either gets its name.
+            vocals_writer.finish()
+            accompaniment_writer.finish()

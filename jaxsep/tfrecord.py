@@ -15,6 +15,7 @@ from etils import epath
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+_WAY_OUT = "copy the shard again, or delete the data set and prepare it again"
 
 
 class DataCorruptionError(Exception):
@@ -41,25 +42,25 @@ def shard_name(name: str, split: str, shard: int, num_shards: int) -> str:
     return f"{name}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 
 
-def _index_shard(path: epath.Path) -> list[int]:
-    """Returns the byte offset of each record in a shard; reads the headers alone."""
+def _index_shard(path: epath.Path) -> list[tuple[int, int]]:
+    """Returns each payload's place in a shard, (offset, length); reads the headers alone."""
     size = path.stat().length
-    offsets, offset = [], 0
+    places, offset = [], 0
     with path.open("rb") as file:
         while offset < size:
             file.seek(offset)
             header = file.read(_HEADER.size)
-            where = f"{path}: record {len(offsets)}"
+            where = f"{path}: record {len(places)}"
             if len(header) < _HEADER.size:
-                raise DataCorruptionError(f"{where} is cut off; prepare the data set again")
+                raise DataCorruptionError(f"{where} is cut off; {_WAY_OUT}")
             length, crc = _HEADER.unpack(header)
             if crc != _masked_crc(header[:8]):
-                raise DataCorruptionError(f"{where} has a damaged length; prepare it again")
-            offsets.append(offset)
+                raise DataCorruptionError(f"{where} has a damaged length; {_WAY_OUT}")
+            places.append((offset + _HEADER.size, length))
             offset += _HEADER.size + length + _FOOTER.size
-    if offset != size:
-        raise DataCorruptionError(f"{path}: record {len(offsets) - 1} is cut off; prepare it again")
-    return offsets
+            if offset > size:
+                raise DataCorruptionError(f"{where} is cut off; {_WAY_OUT}")
+    return places
 
 
 class RecordSource:
@@ -74,9 +75,8 @@ class RecordSource:
 
     def __init__(self, shards: Sequence[epath.PathLike]):
         self._shards = [epath.Path(shard) for shard in shards]
-        offsets = [_index_shard(shard) for shard in self._shards]
-        self._offsets = offsets
-        self._first_record = np.cumsum([0, *map(len, offsets)])
+        self._places = [_index_shard(shard) for shard in self._shards]
+        self._first_record = np.cumsum([0, *map(len, self._places)])
 
     def __len__(self) -> int:
         return int(self._first_record[-1])
@@ -85,15 +85,14 @@ class RecordSource:
         index = range(len(self))[index]
         shard = int(np.searchsorted(self._first_record, index, side="right")) - 1
         record = index - int(self._first_record[shard])
+        offset, length = self._places[shard][record]
         # Opened for each read, so that any number of threads can read.
         with self._shards[shard].open("rb") as file:
-            file.seek(self._offsets[shard][record])
-            length, _ = _HEADER.unpack(file.read(_HEADER.size))
+            file.seek(offset)
             payload = file.read(length)
             footer = file.read(_FOOTER.size)
         if len(footer) < _FOOTER.size or _FOOTER.unpack(footer)[0] != _masked_crc(payload):
             raise DataCorruptionError(
-                f"{self._shards[shard]}: record {record} fails its checksum; the file is damaged:"
-                " copy or prepare the data set again"
+                f"{self._shards[shard]}: record {record} fails its checksum; {_WAY_OUT}"
             )
         return payload

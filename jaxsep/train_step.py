@@ -13,6 +13,9 @@ from jax.sharding import Mesh
 
 from jaxsep.losses import LOSSES, error_energy, separation_loss
 from jaxsep.partitioning import batch_sharding, replicated
+from jaxsep.records import REQUIRED_TARGETS
+
+STEMS = ("mixture", *REQUIRED_TARGETS)
 
 Batch = dict[str, jax.Array]
 
@@ -56,7 +59,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     loss: str,
-    clip: float,
+    grad_clip_norm: float,
     mesh: Mesh,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the jitted training step.
@@ -65,9 +68,9 @@ def make_train_step(
 
     Args:
       masker: of `jaxsep.models`.
-      optimizer: which clips at the global norm `clip`.
+      optimizer: which clips the gradient.
       loss: one of `losses.LOSSES`.
-      clip: only to report whether a step was clipped.
+      grad_clip_norm: where it does, to report whether a step was clipped.
       mesh: the batch is spread over it.
 
     Returns:
@@ -103,7 +106,7 @@ def make_train_step(
         metrics = {
             "loss": value,
             "grad_norm": grad_norm,
-            "clipped": (grad_norm > clip).astype(jnp.float32),
+            "clipped": (grad_norm > grad_clip_norm).astype(jnp.float32),
             "skipped": 1.0 - is_finite.astype(jnp.float32),
             "skipped_in_row": new_state.skipped_in_row,
         }
@@ -146,12 +149,8 @@ def make_eval_step(
 
 
 def _prepare(batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Returns float32 magnitudes with their gain, and bool `[batch, frames]`: not padding."""
-    gain = batch["gain"][:, None, None, None]
-    magnitudes = {
-        name: batch[name].astype(jnp.float32) * gain
-        for name in ("mixture", "vocals", "accompaniment")
-    }
+    """Returns float32 magnitudes, and bool `[batch, frames]`: not padding."""
+    magnitudes = {name: batch[name].astype(jnp.float32) for name in STEMS}
     frames = batch["mixture"].shape[1]
     return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import soundfile
@@ -90,6 +89,30 @@ def test_unusable_input_is_one_line_and_code_2(workdir, tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
+def test_names_that_are_not_utf_8_and_absurd_samples_do_not_stop_the_others(workdir, tmp_path):
+    odd = write_song(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    absurd = tmp_path / "absurd.wav"
+    soundfile.write(absurd, np.full((8000, 2), 1e30), 8000, subtype="FLOAT")
+    songs = (odd, absurd, write_song(tmp_path / "good.wav"))
+    result = jaxsep("separate", *songs, f"--model={workdir}", f"--output={tmp_path / 'out'}")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "absurd.wav: a sample at 0.000 s is" in result.stderr
+    assert (tmp_path / "out" / "good" / "accompaniment.wav").exists()
+
+
+def test_a_full_disk_is_one_line_and_code_1(workdir, tmp_path):
+    song = write_song(tmp_path / "song.wav", seconds=30)
+    # A limit on file size fails as a full disk does, and any user can set it.
+    limited = "import resource, signal, sys; from jaxsep.cli import main;"
+    limited += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); sys.exit(main())"
+    command = [sys.executable, "-c", limited, "separate", str(song), f"--model={workdir}"]
+    output = tmp_path / "out"
+    result = subprocess.run([*command, f"--output={output}"], capture_output=True, text=True)
+    assert_one_line(result, 1, "can't be written")
+    assert not [path for path in output.rglob("*") if path.is_file()]
+
+
 def test_stems_that_are_there_are_refused_without_overwrite(workdir, tmp_path):
     args = ("separate", write_song(tmp_path / "song.wav"), f"--model={workdir}")
     args += (f"--output={tmp_path / 'out'}",)
@@ -148,8 +171,3 @@ def test_no_name_leads_out_of_the_output_folder():
     names = unique_names([Path("...wav"), Path("x/..wav"), Path("a/b.wav"), Path("B.mp3")])
     assert all(name.strip(".") and "/" not in name for name in names)
     assert names[2:] == ["b", "B-2"]
-
-
-def test_devices_are_not_touched_before_there_is_work():
-    assert jaxsep("separate").returncode == 2
-    assert jax.default_backend()  # JAX works here; the line above didn't need it

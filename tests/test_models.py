@@ -5,6 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxsep import models
+from jaxsep.models.common import Normalise
 from jaxsep.models.lstm import lstm_scan
 from jaxsep.stft_config import StftConfig
 
@@ -13,7 +14,7 @@ STEREO = StftConfig(sample_rate=8000, channels=2, n_fft=128, hop_length=32)
 KINDS = {
     "mlp": {"name": "mlp", "hidden_size": 8},
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
-    "bidirectional": {"name": "lstm", "hidden_size": 8, "bidirectional": True},
+    "bidirectional": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
 }
 
 
@@ -50,6 +51,18 @@ def test_a_quieter_song_gets_the_same_masks(kind):
     loud = predict(masker, variables, magnitudes(STEREO))
     quiet = predict(masker, variables, 0.25 * magnitudes(STEREO))
     np.testing.assert_allclose(loud, quiet, atol=1e-3)
+
+
+def test_a_song_behind_silence_looks_like_the_song_alone():
+    _, variables = make("lstm")
+    normalise = Normalise(STEREO, level_seconds=1.0)
+    statistics = {"statistics": variables["statistics"]["normalise"]}
+    song = magnitudes(STEREO)
+    alone, _ = normalise.apply(statistics, song, jnp.zeros((2, 2)))
+    late, _ = normalise.apply(
+        statistics, jnp.pad(song, ((0, 0), (500, 0), (0, 0), (0, 0))), jnp.zeros((2, 2))
+    )
+    np.testing.assert_allclose(late[:, 500:], alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,16 +1,23 @@
 import importlib
 import json
+import shutil
+import signal
 
 import jax
 import numpy as np
 import pytest
+from conftest import tiny_band, tiny_settings
 from etils import epath
 
-from jaxsep import checkpoints, train_lib
+from data_prep.write_dataset import prepare
+from jaxsep import checkpoints, partitioning
 from jaxsep.input_pipeline import eval_batches, train_batches
+from jaxsep.metrics import TrackEnergies
+from jaxsep.records import DatasetError
 from jaxsep.separator import Separator
 from jaxsep.tfrecord import DataCorruptionError
-from jaxsep.train_lib import TrainingError, train_and_evaluate
+from jaxsep.train_lib import ConfigError, DivergenceError, train_and_evaluate
+from jaxsep.workdir import WorkdirError
 
 
 def tiny_config(dataset, recipe: str = "lstm", **changes):
@@ -24,10 +31,16 @@ def tiny_config(dataset, recipe: str = "lstm", **changes):
     return config
 
 
-def restored(workdir, step: int):
-    masker, variables = checkpoints.restore_masker(workdir / "checkpoints" / str(step))
-    del masker
+def restored(folder, step: int):
+    _, variables = checkpoints.restore_masker(epath.Path(folder) / "checkpoints" / str(step))
     return jax.tree.map(np.asarray, variables)
+
+
+@pytest.fixture(scope="module")
+def whole_training(tiny_dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train_and_evaluate(tiny_config(tiny_dataset), folder)
+    return restored(folder, 6)
 
 
 @pytest.mark.parametrize("recipe", ["mlp", "lstm"])
@@ -53,22 +66,47 @@ def test_what_is_restored_predicts_as_what_was_trained(tiny_dataset, tmp_path, b
     assert checkpoints.read_metadata(best)["sdr"] == pytest.approx(summary["sdr"], abs=1e-4)
 
 
-def test_an_interrupted_training_ends_with_the_same_parameters(tiny_dataset, tmp_path, monkeypatch):
-    whole, parts = epath.Path(tmp_path / "whole"), epath.Path(tmp_path / "parts")
-    train_and_evaluate(tiny_config(tiny_dataset), whole)
-    report = train_lib._report
+@pytest.mark.parametrize("how", ["one Ctrl-C", "two Ctrl-C", "crash"])
+@pytest.mark.parametrize("moment", [1, 3, 5])
+def test_an_interrupted_training_ends_with_the_same_parameters(
+    whole_training, tiny_dataset, tmp_path, monkeypatch, how, moment
+):
+    assemble, calls = partitioning.to_global_batch, []
 
-    def interrupt(step, *args):
-        report(step, *args)
-        if step == 4:
-            raise KeyboardInterrupt
+    def disturb(batch, mesh):
+        calls.append(batch)
+        if len(calls) == moment:  # before a step is done, or in the validation after step 3
+            if how == "crash":
+                raise RuntimeError("killed")
+            for _ in range(1 if how == "one Ctrl-C" else 2):
+                signal.raise_signal(signal.SIGINT)
+        return assemble(batch, mesh)
 
+    # A shell's background jobs ignore Ctrl-C.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
-        patch.setattr(train_lib, "_report", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(tiny_config(tiny_dataset), parts)
-    train_and_evaluate(tiny_config(tiny_dataset), parts)
-    jax.tree.map(np.testing.assert_array_equal, restored(whole, 6), restored(parts, 6))
+        patch.setattr(partitioning, "to_global_batch", disturb)
+        with pytest.raises(RuntimeError if how == "crash" else KeyboardInterrupt):
+            train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    signal.signal(signal.SIGINT, previous)
+    if how == "one Ctrl-C":
+        assert any((tmp_path / "checkpoints").iterdir())
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
+
+
+def test_relative_workdirs_work(tiny_dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train_and_evaluate(tiny_config(tiny_dataset, "mlp"), "workdirs/mine")
+    assert Separator.restore("workdirs/mine").stft == tiny_dataset.stft
+
+
+def test_a_data_set_without_validation_trains_without_a_score(tmp_path):
+    dataset = prepare(tiny_band(1), tmp_path / "data", tiny_settings(), workers=1)
+    summary = train_and_evaluate(tiny_config(dataset, "mlp"), tmp_path / "workdir")
+    assert summary["sdr"] is None and summary["validation_tracks"] == 0
+    assert summary["checkpoint"].endswith("/6")
+    assert (tmp_path / "workdir" / "spectrograms.png").exists()
 
 
 def test_a_finished_training_is_not_trained_again(tiny_dataset, tmp_path):
@@ -78,7 +116,7 @@ def test_a_finished_training_is_not_trained_again(tiny_dataset, tmp_path):
 
 def test_a_workdir_of_another_training_is_refused(tiny_dataset, tmp_path):
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
-    with pytest.raises(TrainingError, match=r"learning_rate 0.001, not 0.1"):
+    with pytest.raises(WorkdirError, match=r"learning_rate 0\.001, not 0\.1"):
         train_and_evaluate(tiny_config(tiny_dataset, learning_rate=0.1), tmp_path)
 
 
@@ -88,7 +126,7 @@ def test_gradients_that_are_not_finite_leave_the_parameters_and_stop_the_run(
     config = tiny_config(tiny_dataset, learning_rate=1e30, max_skipped_in_row=2)
     config.grad_clip_norm = float("inf")
     config.num_train_steps = 40
-    with pytest.raises(TrainingError, match="not finite 2 steps in a row"):
+    with pytest.raises(DivergenceError, match="not finite 2 steps in a row"):
         train_and_evaluate(config, tmp_path)
     for step in (tmp_path / "checkpoints").iterdir():
         leaves = jax.tree.leaves(restored(epath.Path(tmp_path), int(step.name)))
@@ -97,12 +135,12 @@ def test_gradients_that_are_not_finite_leave_the_parameters_and_stop_the_run(
 
 def test_a_batch_that_devices_cannot_share_is_refused(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 8)
-    with pytest.raises(ValueError, match="use a multiple of 8"):
+    with pytest.raises(ConfigError, match="use a multiple of 8"):
         train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
 
 
 def first_batches(dataset, **changes):
-    fields = {"batch_size": 4, "crop_frames": 40, "gain_db": 6.0, "seed": 0, **changes}
+    fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, **changes}
     batches = train_batches(dataset, **fields)
     return [next(batches) for _ in range(3)]
 
@@ -141,16 +179,47 @@ def test_evaluation_sees_each_segment_once(tiny_dataset):
     assert frames == tiny_dataset.stft.num_frames(5 * 8000)
 
 
+def copy_of(dataset, folder):
+    shutil.copytree(dataset.path, folder)
+    return folder, next(folder.glob("*train*"))
+
+
 def test_a_damaged_shard_stops_the_training_with_its_name(tiny_dataset, tmp_path):
-    copy = tmp_path / "data"
-    copy.mkdir()
-    for file in epath.Path(tiny_dataset.path).iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    shard = next(copy.glob("*train*"))
+    data, shard = copy_of(tiny_dataset, tmp_path / "data")
     content = bytearray(shard.read_bytes())
     for position in range(1000, len(content), 200_000):
         content[position] ^= 1
     shard.write_bytes(content)
-    config = tiny_config(tiny_dataset, data_dir=str(copy))
+    config = tiny_config(tiny_dataset, data_dir=str(data))
     with pytest.raises(DataCorruptionError, match=shard.name):
         train_and_evaluate(config, tmp_path / "workdir")
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_cut_off_shard_is_refused(tiny_dataset, tmp_path, size):
+    data, shard = copy_of(tiny_dataset, tmp_path / "data")
+    shard.write_bytes(shard.read_bytes()[:size])
+    with pytest.raises(DatasetError, match=f"{shard.name}: missing or cut off"):
+        train_and_evaluate(tiny_config(tiny_dataset, data_dir=str(data)), tmp_path / "workdir")
+
+
+def test_a_damaged_checkpoint_is_named_on_resume(tiny_dataset, tmp_path):
+    train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    for file in (tmp_path / "checkpoints" / "6").rglob("training/**/d/*"):
+        file.write_bytes(b"x" * 100)
+    with pytest.raises(checkpoints.CheckpointError, match="checkpoints/6: can't be restored"):
+        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+
+
+def test_tracks_without_vocals_do_not_count():
+    energies = TrackEnergies()
+    energies.add(
+        ["sung", "hummed", "instrumental"],
+        {
+            "vocals": np.array([100.0, 100.0, 1e-9]),
+            "error": np.array([10.0, 1.0, 50.0]),
+            "mixture_error": np.array([100.0, 10.0, 50.0]),
+        },
+    )
+    assert energies.mean_sdr("error") == pytest.approx(15.0)
+    assert energies.mean_sdr("mixture_error") == pytest.approx(5.0)

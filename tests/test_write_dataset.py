@@ -53,7 +53,7 @@ def test_a_killed_preparation_is_finished_by_the_next_run(tmp_path):
     killed = subprocess.Popen([*command, f"--output={tmp_path / 'killed'}"], start_new_session=True)
     unfinished = tmp_path / "killed" / ".unfinished"
     deadline = time.monotonic() + 120
-    while not list(unfinished.glob("*.part")) and time.monotonic() < deadline:
+    while not list(unfinished.glob("*.tfrecord.part")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -170,7 +170,7 @@ def test_a_bad_track_stops_the_preparation_or_is_skipped_and_listed(tmp_path):
     with pytest.raises(PreparationError, match=f"train/{source.bad.name}: is broken in two lines"):
         prepare(source, tmp_path / "data", tiny_settings(), workers=1)
     dataset = prepare(source, tmp_path / "data", tiny_settings(), workers=1, skip_bad=True)
-    assert [skip["track"] for skip in dataset.manifest["skipped"]] == [source.bad.name]
+    assert [s["track"] for s in dataset.manifest["skipped"]] == [f"train/{source.bad.name}"]
     assert dataset.num_tracks("train") == 1
 
 

@@ -13,22 +13,26 @@ LevelCarry = jax.Array
 
 
 def running_level(
-    levels: jax.Array, carry: LevelCarry, decay: float
+    levels: jax.Array, carry: LevelCarry, *, decay: float, silence: float
 ) -> tuple[jax.Array, LevelCarry]:
     """Averages levels over the past, with exponentially fading weights.
+
+    Silence doesn't count: what follows a pause is no louder for it.
 
     Args:
       levels: `[batch, frames]`.
       carry: zeros at the beginning.
-      decay: the weight of a frame falls by this factor per frame; 0 keeps each frame by itself.
+      decay: the weight of a frame falls by this factor per frame.
+      silence: levels up to this are left out.
 
     Returns:
-      The averages, `[batch, frames]`, and the next carry.
+      The averages, `[batch, frames]`, at least `silence`; and the next carry.
     """
 
     def step(sums, level):
-        sums = decay * sums + jnp.stack([level, jnp.ones_like(level)], axis=-1)
-        return sums, sums[:, 0] / sums[:, 1]
+        counted = decay * sums + jnp.stack([level, jnp.ones_like(level)], axis=-1)
+        sums = jnp.where((level > silence)[:, None], counted, sums)
+        return sums, jnp.maximum(sums[:, 0] / jnp.maximum(sums[:, 1], 1e-9), silence)
 
     carry, averages = jax.lax.scan(step, carry, levels.T)
     return averages.T, carry
@@ -38,8 +42,8 @@ class Normalise(nn.Module):
     """Makes magnitudes independent of the song's level, compresses and standardises them.
 
     The mixture is first brought to the data set's mean level, judged by a causal running average;
-    so a quieter song looks the same. Then the logarithm of each bin is standardised with the data
-    set's mean and deviation.
+    so a quieter song looks the same. Then the logarithm of each bin is shifted and scaled by its
+    mean and deviation in the data set (whose own levels vary: the result is only about standard).
 
     Attributes:
       stft: format of the magnitudes.
@@ -56,10 +60,13 @@ class Normalise(nn.Module):
         mean = self.variable("statistics", "mean", jnp.ones, shape).value
         log_mean = self.variable("statistics", "log_mean", jnp.zeros, shape).value
         log_std = self.variable("statistics", "log_std", jnp.ones, shape).value
-        hop_seconds = self.stft.hop_length / self.stft.sample_rate
-        decay = math.exp(-hop_seconds / self.level_seconds) if self.level_seconds else 0.0
-        level, carry = running_level(magnitude.mean(axis=(2, 3)), carry, decay)
-        gain = mean.mean() / jnp.maximum(level, self.stft.magnitude_floor)
+        silence = self.stft.magnitude_floor
+        level = magnitude.mean(axis=(2, 3))
+        if self.level_seconds:
+            hop_seconds = self.stft.hop_length / self.stft.sample_rate
+            decay = math.exp(-hop_seconds / self.level_seconds)
+            level, carry = running_level(level, carry, decay=decay, silence=silence)
+        gain = mean.mean() / jnp.maximum(level, silence)
         levelled = magnitude * gain[:, :, None, None]
         features = (jnp.log(levelled + self.stft.magnitude_floor) - log_mean) / log_std
         return features.reshape(*features.shape[:2], -1), carry

@@ -1,0 +1,33 @@
+"""JSON files that are there whole or not at all."""
+
+import json
+from typing import Any
+
+from etils import epath
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes a JSON file under a temporary name and renames it."""
+    path = epath.Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.replace(path)
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      OSError: if it can't be read or isn't JSON; the message names it.
+    """
+    path = epath.Path(path)
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise OSError(f"{path}: damaged, not JSON ({error})") from error
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """Makes a local path absolute, as Orbax wants it; a bucket's stays as it is."""
+    path = epath.Path(path)
+    return path if "://" in str(path) else path.absolute()

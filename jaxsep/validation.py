@@ -1,0 +1,71 @@
+"""How well a masker does on held-out tracks: in decibels, and as a picture."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from jaxsep import partitioning, plots, records
+from jaxsep.input_pipeline import eval_batches
+from jaxsep.metrics import TrackEnergies
+from jaxsep.tfrecord import RecordSource
+
+PICTURED_EXAMPLES = 64
+
+
+def validate(
+    eval_step: Callable[..., dict[str, jax.Array]],
+    variables: dict[str, Any],
+    dataset: records.Dataset,
+    *,
+    batch_size: int,
+    mesh: Mesh,
+) -> tuple[float | None, float | None]:
+    """Scores a masker on the validation split.
+
+    Args:
+      eval_step: of `train_step.make_eval_step`.
+      variables: of the masker.
+      dataset: may lack the split.
+      batch_size: of all processes together.
+      mesh: the batch is spread over it.
+
+    Returns:
+      The mean over tracks of the vocals' SDR in dB: of the estimate and of the mixture itself.
+      Energies are those of the complex spectrograms (`losses.error_energy`). None where no track
+      has vocals.
+    """
+    energies = TrackEnergies()
+    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    for tracks, batch in eval_batches(dataset, "validation", batch_size=batch_size, **share):
+        result = eval_step(variables, partitioning.to_global_batch(batch, mesh))
+        energies.add(tracks, jax.device_get(result))
+    return energies.mean_sdr("error"), energies.mean_sdr("mixture_error")
+
+
+def draw_example(
+    path: epath.Path, dataset: records.Dataset, masker: nn.Module, variables: dict[str, Any]
+) -> None:
+    """Draws mixture, estimate and reference of a held-out segment.
+
+    Of the first `PICTURED_EXAMPLES` segments of the validation split (or, failing that, of the
+    training split) it is the one with the loudest vocals.
+    """
+    split = "validation" if dataset.num_tracks("validation") else "train"
+    source = RecordSource(dataset.shards(split))
+    count = min(len(source), PICTURED_EXAMPLES)
+    examples = (dataset.codec.decode(source[index]) for index in range(count))
+    example = max(examples, key=lambda e: np.square(e["vocals"].astype(np.float32)).sum())
+    mixture = example["mixture"].astype(np.float32)
+    mask, _ = masker.apply(variables, mixture[None], masker.initial_carry(1))
+    magnitudes = {
+        "mixture": mixture,
+        "vocals, estimate": mixture * np.asarray(mask[0]),
+        "vocals, reference": example["vocals"],
+    }
+    title = f"{example['track']} ({split}), from {example['start']:.1f} s"
+    plots.save_spectrograms(path, magnitudes, dataset.stft, title=title)

@@ -1,0 +1,47 @@
+"""A training's folder belongs to that training: its config, its data."""
+
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxsep import records
+from jaxsep.files import read_json, write_json
+
+CONFIG = "config.json"
+# Fields that change neither the numbers nor what they mean.
+MAY_CHANGE = (
+    "data_dir",
+    "full_train_steps",
+    "demo_train_steps",
+    "log_every_steps",
+    "eval_every_steps",
+    "max_skipped_in_row",
+)
+
+
+class WorkdirError(Exception):
+    """The folder belongs to another training; the message says where they differ."""
+
+
+def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset) -> None:
+    """Notes in the folder what is trained there, or checks that it is the same training.
+
+    Raises:
+      WorkdirError: if it is another one.
+      OSError: if the folder can't be written.
+    """
+    wanted = {name: value for name, value in config.items() if name not in MAY_CHANGE}
+    wanted["data_set_sha256"] = dataset.manifest_sha256
+    file = workdir / CONFIG
+    if file.exists():
+        there = read_json(file)
+        names = [name for name in there | wanted if there.get(name) != wanted.get(name)]
+        if names:
+            difference = "; ".join(f"{n} {there.get(n)}, not {wanted.get(n)}" for n in names)
+            raise WorkdirError(
+                f"{workdir} holds another training ({difference}); use another --workdir"
+            )
+    elif jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(file, wanted)
