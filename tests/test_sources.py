@@ -72,7 +72,7 @@ def test_stems_folder_names_a_doubled_stem_and_a_text_file(tmp_path):
         source.load(source.tracks()[0])
     (tmp_path / "train" / "song" / "vocals.flac").unlink()
     (tmp_path / "train" / "song" / "vocals.wav").write_text("lyrics")
-    with pytest.raises(TrackError, match="vocals.wav"):
+    with pytest.raises(TrackError, match=r"vocals\.wav"):
         source.load(source.tracks()[0])
 
 
@@ -151,10 +151,8 @@ def test_the_band_as_audio_is_a_stems_folder_with_the_same_sound(tmp_path):
     for track in band.tracks():
         write_audio(band, track, tmp_path)
     folder = StemsFolder(tmp_path, "band", "none")
-    assert [(t.name, t.split) for t in folder.tracks()] == sorted(
-        ((t.name, t.split) for t in band.tracks()),
-        key=lambda t: ["train", "validation", "test"].index(t[1]),
-    )
+    splits = {track.name: track.split for track in band.tracks()}
+    assert {track.name: track.split for track in folder.tracks()} == splits
     track = folder.tracks()[0]
     ours = band.load(next(t for t in band.tracks() if t.name == track.name))
     theirs = folder.load(track)
