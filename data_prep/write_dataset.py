@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets.public_api as tfds
 from etils import epath
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 import jaxsep
@@ -64,10 +65,15 @@ def prepare(
     if claim_folder(output, job):
         return records.load_dataset(output)
     groups = _plan(tracks, settings)
-    todo = [group for group in groups if not _marker(output, group).exists()]
-    _check_disk(output, todo, settings)
-    _run(source, output / records.UNFINISHED, settings, todo, workers, skip_bad)
-    _finish(source, output, settings, groups, job)
+    try:
+        with FileLock(output / records.UNFINISHED / "lock", blocking=False):
+            todo = [group for group in groups if not _marker(output, group).exists()]
+            _check_disk(output, todo, settings)
+            _run(source, output / records.UNFINISHED, settings, todo, workers, skip_bad)
+            _finish(source, output, settings, groups, job)
+    except Timeout as error:
+        raise PreparationError(f"{output}: another preparation is at work here") from error
+    shutil.rmtree(output / records.UNFINISHED)
     return records.load_dataset(output)
 
 
@@ -217,7 +223,6 @@ def _finish(
         "skipped": list(skipped.values()),
     }
     write_json(output / records.MANIFEST, manifest)
-    shutil.rmtree(output / records.UNFINISHED)
 
 
 def _write_tfds_metadata(

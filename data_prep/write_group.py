@@ -120,6 +120,8 @@ class ShardWriter:
     def _close(self) -> None:
         if self._file is None:
             return
+        self._file.flush()
+        os.fsync(self._file.fileno())  # or a power cut could leave a hollow file under this name
         self._file.close()
         path = self._folder / self.shards[-1]["file"]
         os.replace(self._file.name, path)

@@ -52,7 +52,7 @@ def save_spectrograms(
         axis.set_title(caption, loc="left", fontsize=11)
     axes[-1].set_xlabel("seconds")
     figure.suptitle(title)
-    figure.colorbar(image, ax=list(axes), label="dB below the loudest", pad=0.01)
+    figure.colorbar(image, ax=list(axes), label="dB, the loudest being 0", pad=0.01)
     FigureCanvasAgg(figure)
     with path.open("wb") as file:
         figure.savefig(file, dpi=110, format="png")

@@ -12,6 +12,7 @@ import librosa
 import numpy as np
 import pytest
 from conftest import TINY_STFT, tiny_band, tiny_settings
+from filelock import FileLock
 
 from data_prep.segments import remix_magnitudes, segment_magnitudes, to_format
 from data_prep.sources import PreparationError, Song, Track, TrackError, hold_out
@@ -182,6 +183,17 @@ def test_another_data_set_is_not_overwritten(tmp_path, tiny_dataset):
     (tmp_path / "thesis.txt").write_text("do not lose")
     with pytest.raises(PreparationError, match="holds other files"):
         prepare(tiny_band(), tmp_path, tiny_settings(), workers=1)
+
+
+def test_two_preparations_do_not_share_a_folder(tmp_path):
+    with pytest.raises(PreparationError, match=r"0\.00 GB free"), pytest.MonkeyPatch.context() as m:
+        m.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 1000}))
+        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+    with (
+        FileLock(tmp_path / "data" / ".unfinished" / "lock"),
+        pytest.raises(PreparationError, match="another preparation is at work"),
+    ):
+        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
 
 
 def test_too_little_disk_is_said_before_anything_is_done(tmp_path, monkeypatch):
