@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     # band.
     config.num_train_steps = config_dict.placeholder(int)
     config.full_train_steps = 20_000
-    config.demo_train_steps = 300
+    config.demo_train_steps = 250
     # Examples in an update, over all devices.
     config.batch_size = 16
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.

@@ -236,13 +236,12 @@ def separate_file(
     with AudioReader(path) as reader:
         folder.mkdir(parents=True, exist_ok=True)
         rate, depth, length = reader.sample_rate, reader.bit_depth, reader.num_samples
-        wav_format = (rate, reader.channels, depth, length)
+        wav_format, position = (rate, reader.channels, depth, length), 0
         with (
             WavWriter(targets[0], *wav_format) as vocals_writer,
             WavWriter(targets[1], *wav_format) as accompaniment_writer,
             tqdm(
-                total=length,
-                unit_scale=1 / rate,
+                total=length and -(-length // rate),
                 desc=f"{label}{path.name}",
                 leave=False,
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
@@ -252,7 +251,8 @@ def separate_file(
                 vocals, accompaniment = split_exactly(mixture, estimate, depth)
                 vocals_writer.write(vocals)
                 accompaniment_writer.write(accompaniment)
-                progress.update(len(mixture))
+                position += len(mixture)
+                progress.update(position // rate - progress.n)
             # Both are whole before either gets its name.
             vocals_writer.finish()
             accompaniment_writer.finish()
