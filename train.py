@@ -19,7 +19,7 @@ from data_prep.sources import PreparationError
 from data_prep.write_dataset import prepare
 from jaxsep import train_lib
 from jaxsep.audio_reader import AudioError, read_audio
-from jaxsep.checkpoints import CheckpointError
+from jaxsep.checkpoints import CheckpointError, quiet_background_errors
 from jaxsep.metrics import waveform_sdr
 from jaxsep.records import DatasetError
 from jaxsep.stft_config import StftConfig
@@ -124,5 +124,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
+    quiet_background_errors()
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=_parse_flags)

@@ -8,6 +8,8 @@ statistics), `training` (the rest of the state), `data` (position in the data) a
 import contextlib
 import dataclasses
 import functools
+import logging
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +202,23 @@ def restore_masker(checkpoint: epath.Path) -> tuple[nn.Module, dict[str, Any]]:
             return masker, checkpointer.restore(checkpoint / "model", target)
     except Exception as error:  # Orbax and TensorStore raise many kinds, all meaning this
         raise CheckpointError(f"{checkpoint}: can't be restored ({_first_line(error)})") from error
+
+
+def quiet_background_errors() -> None:
+    """Leaves out what Orbax's and TensorStore's threads print about a failed read or write.
+
+    The failure itself is raised as an exception all the same. For programs, which report that.
+    """
+
+    def report(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+    sys.unraisablehook = report
+    logging.getLogger("absl").addFilter(is_wanted)
 
 
 def _first_line(error: Exception) -> str:

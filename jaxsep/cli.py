@@ -51,20 +51,14 @@ def _complain(message: str) -> None:
     print(f"jaxsep: {message}", file=sys.stderr)
 
 
-def _report_unraisable(unraisable) -> None:
-    """Leaves out what TensorStore's threads print, late, about the rest of a damaged checkpoint."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
-
-
 def _separate(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a misspelt flag are answered at once.
     from jaxsep.audio_reader import AudioError
     from jaxsep.audio_writer import WriteError
-    from jaxsep.checkpoints import CheckpointError
+    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
     from jaxsep.separator import OutputExistsError, Separator, separate_file
 
-    sys.unraisablehook = _report_unraisable
+    quiet_background_errors()
     try:
         separator = Separator.restore(args.model)
     except (CheckpointError, OSError) as error:
