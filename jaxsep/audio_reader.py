@@ -141,7 +141,8 @@ def _open_libsndfile(path: Path) -> _Decoder | None:
     """Opens `path` with libsndfile, or returns None if that is a case for FFmpeg."""
     try:
         file = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: a file name that ends in ".raw".
+    # TypeError: a file name that ends in ".raw"; UnicodeError: one that isn't UTF-8.
+    except (soundfile.SoundFileError, TypeError, UnicodeError):
         return None
     # libsndfile guesses the length of an MP3 from its first frames, and cuts it off there. A FLAC
     # file that was written to a pipe has no length at all, which libsndfile fails on.

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def unique_names(paths: list[Path]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
-        base = path.stem if path.stem.strip(".") else "_"
+        base = re.sub(r"[\ud800-\udfff]", "_", path.stem)  # bytes that are no UTF-8
+        base = base if base.strip(".") else "_"
         name, number = base, 1
         while name.casefold() in taken:  # some file systems don't tell cases apart
             number += 1

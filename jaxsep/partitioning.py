@@ -23,16 +23,6 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raises ValueError if a global batch can't be spread evenly over all devices."""
-    devices = jax.device_count()
-    if batch_size % devices:
-        raise ValueError(
-            f"batch_size={batch_size} is not divisible by {devices} devices;"
-            f" use a multiple of {devices}"
-        )
-
-
 def to_global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Assembles the global batch from each process's share."""
     sharding = batch_sharding(mesh)

@@ -50,6 +50,7 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
       DivergenceError: if the gradients stay non-finite.
       OSError: if `folder` can't be written.
     """
+    _check(config)
     folder = absolute(folder)
     dataset = records.load_dataset(config.data_dir)
     mesh = partitioning.make_mesh()
@@ -142,8 +143,8 @@ def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
     }
 
 
-def _build(config: Any, dataset: records.Dataset, mesh: jax.sharding.Mesh):
-    """Makes masker, learning rate schedule, optimizer and training step from the config."""
+def _check(config: Any) -> None:
+    """Raises ConfigError for numbers that no training can have."""
     for name in ("num_train_steps", "batch_size", "log_every_steps", "eval_every_steps"):
         if config[name] < 1:
             raise ConfigError(f"{name}={config[name]} must be 1 or more")
@@ -152,8 +153,16 @@ def _build(config: Any, dataset: records.Dataset, mesh: jax.sharding.Mesh):
             raise ConfigError(f"{name}={config[name]} must be more than 0")
     if config.crop_frames is not None and config.crop_frames < 1:
         raise ConfigError(f"crop_frames={config.crop_frames} must be 1 or more")
+    if config.batch_size % (devices := jax.device_count()):
+        raise ConfigError(
+            f"batch_size={config.batch_size} is not divisible by {devices} devices;"
+            f" use a multiple of {devices}"
+        )
+
+
+def _build(config: Any, dataset: records.Dataset, mesh: jax.sharding.Mesh):
+    """Makes masker, learning rate schedule, optimizer and training step from the config."""
     try:
-        partitioning.check_batch_size(config.batch_size)
         masker = models.create(stft=dataset.stft, **config.model)
         schedule = optimizer.make_schedule(
             config.learning_rate, config.warmup_steps, config.num_train_steps

@@ -90,13 +90,15 @@ def test_unusable_input_is_one_line_and_code_2(workdir, tmp_path, kind):
 
 
 def test_names_that_are_not_utf_8_and_absurd_samples_do_not_stop_the_others(workdir, tmp_path):
-    odd = write_song(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    odd = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    write_song(tmp_path / "cafe.wav").rename(odd)
     absurd = tmp_path / "absurd.wav"
     soundfile.write(absurd, np.full((8000, 2), 1e30), 8000, subtype="FLOAT")
     songs = (odd, absurd, write_song(tmp_path / "good.wav"))
     result = jaxsep("separate", *songs, f"--model={workdir}", f"--output={tmp_path / 'out'}")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "absurd.wav: a sample at 0.000 s is" in result.stderr
+    assert (tmp_path / "out" / "caf_" / "vocals.wav").exists()
     assert (tmp_path / "out" / "good" / "accompaniment.wav").exists()
 
 
