@@ -20,25 +20,30 @@ from jaxsep.metrics import waveform_sdr
 Estimator = Callable[[np.ndarray, int], np.ndarray]
 
 
-def parse_models(texts: list[str]) -> dict[str, Estimator]:
-    """Maps `NAME=WORKDIR` to functions from waveform and rate to vocals, the mixture first."""
-    estimators: dict[str, Estimator] = {"mixture": lambda waveform, rate: waveform}
-    for text in texts:
-        name, _, path = text.partition("=")
-        separator = Separator.restore(path)
-        estimators[name] = lambda waveform, rate, model=separator: model(waveform, rate)["vocals"]
-    return estimators
+def parse_arguments(description: str | None) -> tuple[Path, dict[str, Estimator]]:
+    """Parses `--root` and `--model`s.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    Returns:
+      The folder of the songs, and by name a function from waveform and rate to vocals; the first
+      is the mixture, unprocessed.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=WORKDIR")
     args = parser.parse_args()
-    estimators = parse_models(args.model)
+    estimators: dict[str, Estimator] = {"mixture": lambda waveform, rate: waveform}
+    for text in args.model:
+        name, _, path = text.partition("=")
+        separator = Separator.restore(path)
+        estimators[name] = lambda waveform, rate, model=separator: model(waveform, rate)["vocals"]
+    return args.root, estimators
+
+
+def main() -> None:
+    root, estimators = parse_arguments(__doc__)
     print("| excerpt | " + " | ".join(estimators) + " |\n|---|" + "---|" * len(estimators))
     rows = []
-    for folder in sorted(path.parent for path in args.root.glob("*/mixture.*")):
+    for folder in sorted(path.parent for path in root.glob("*/mixture.*")):
         mixture, rate = read_audio(next(folder.glob("mixture.*")))
         vocals, _ = read_audio(next(folder.glob("vocals.*")))
         rows.append([waveform_sdr(vocals, run(mixture, rate)) for run in estimators.values()])

@@ -7,14 +7,11 @@ two sources; NSDR is the SDR of the estimate less that of the mixture; means are
 clips' lengths. Needs `pip install jaxsep[eval]`.
 """
 
-import argparse
-from pathlib import Path
-
 import museval.metrics
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.excerpts import parse_models
+from benchmarks.excerpts import parse_arguments
 from jaxsep.audio_reader import read_audio
 
 
@@ -27,13 +24,9 @@ def voice_scores(reference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--model", action="append", default=[], metavar="NAME=WORKDIR")
-    args = parser.parse_args()
-    estimators = parse_models(args.model)
+    root, estimators = parse_arguments(__doc__)
     lengths, scores = [], []
-    for path in tqdm(sorted(p for p in args.root.iterdir() if p.suffix in (".wav", ".flac"))):
+    for path in tqdm(sorted(p for p in root.iterdir() if p.suffix in (".wav", ".flac"))):
         clip, rate = read_audio(path)
         accompaniment, voice = clip.T
         mixture = accompaniment + voice
