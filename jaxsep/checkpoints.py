@@ -42,9 +42,12 @@ class Checkpointer:
     """
 
     def __init__(self, workdir: epath.Path):
-        best = BestN(get_metric_fn=lambda metrics: metrics["sdr"], n=1)
         # Without a validation split none has a score, and the latest are all there is to keep.
-        best.keep_checkpoints_without_metrics = False
+        best = BestN(
+            get_metric_fn=lambda metrics: metrics["sdr"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(KEEP_LATEST), best])
         )
