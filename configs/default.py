@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
 
     # Folder of a data set made by data_prep. Unset: the built-in band.
     config.data_dir = config_dict.placeholder(str)
-    # Decides initial parameters, order of the data, crops and gains.
+    # Decides initial parameters, order of the data, crops and swapped channels.
     config.seed = 0
 
     # The recipe's masker: `name`, one of jaxsep.models.MASKERS, and the masker's own fields.
