@@ -3,24 +3,30 @@
     python train.py --config=configs/lstm.py                            # on the built-in band
     python train.py --config=configs/lstm.py --config.data_dir=DATA     # on a prepared data set
 
-Every field of the config can be set: --config.batch_size=32.
+Every field of the config can be set: --config.batch_size=32. On a TPU pod, under Slurm's srun and
+in a Kubernetes job the processes find each other; elsewhere start each of them with
+
+    --coordinator_address=HOST:PORT --num_processes=N --process_id=0  (1, 2, ... N - 1)
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
 from data_prep import synthetic
 from data_prep.segments import Settings
 from data_prep.sources import PreparationError
 from data_prep.write_dataset import prepare
-from jaxsep import train_lib
+from jaxsep import distributed, train_lib
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.checkpoints import CheckpointError, quiet_background_errors
 from jaxsep.metrics import waveform_sdr
+from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.stft_config import StftConfig
 from jaxsep.tfrecord import DataCorruptionError
@@ -30,6 +36,9 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="recipe, such as 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the training; default: workdirs/MODEL-DATASET"
 )
+COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes of the training")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, from 0")
 
 BAND_DIR = Path("data/built_in_band")
 BAND = synthetic.BuiltInBand(num_tracks=26, seed=0)
@@ -39,12 +48,14 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         return _fail(2, f"unknown argument {argv[1]!r}; flags begin with --")
     try:
+        distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         return _train(CONFIG.value)
     except (
         CheckpointError,
+        ConfigError,
         DatasetError,
+        distributed.DistributedError,
         PreparationError,
-        train_lib.ConfigError,
         WorkdirError,
     ) as error:
         return _fail(2, str(error))
@@ -62,27 +73,53 @@ def _train(config: Any) -> int:
     if config.num_train_steps is None:
         config.num_train_steps = steps
     if use_band:
+        if jax.process_count() > 1:
+            raise ConfigError("several processes need a prepared data set: --config.data_dir=DATA")
         print(
             f"no data set named (--config.data_dir=...): training on the built-in band, {BAND_DIR}"
         )
         config.data_dir = str(BAND_DIR)
         _prepare_band()
-    workdir = Path(WORKDIR.value or f"workdirs/{config.model.name}-{Path(config.data_dir).name}")
-    print(f"workdir: {workdir}")
+    workdir = epath.Path(
+        WORKDIR.value or f"workdirs/{config.model.name}-{epath.Path(config.data_dir).name}"
+    )
+    is_main = jax.process_index() == 0
+    if is_main:
+        print(f"workdir: {workdir}")
     summary = train_lib.train_and_evaluate(config, workdir)
-    print(f"trained {summary['steps']} steps in {summary['seconds'] / 60:.1f} min")
-    if summary["sdr"] is not None:
-        print(
+    if is_main:
+        print(_describe(summary, workdir))
+    if summary["ended"] == "SIGINT":
+        return 130
+    if use_band and summary["ended"] != "SIGTERM":
+        print(_separate_example(Path(workdir)))
+    return 0
+
+
+def _describe(summary: dict[str, Any], workdir: epath.Path) -> str:
+    """Describes a training's end in lines for the terminal."""
+    lines = [
+        f"{summary['ended']} after {summary['steps']} of {summary['num_train_steps']} steps,"
+        f" {summary['seconds'] / 60:.1f} min; {summary['examples_per_second']:.1f} examples/s,"
+        f" {summary['data_wait']:.1%} of the time waiting for data; {summary['clipped']:.0%} of"
+        f" the gradients clipped, {summary['skipped_steps']} steps left out"
+    ]
+    is_over = summary["ended"] in (train_lib.FINISHED, train_lib.STOPPED_EARLY)
+    if summary["sdr_mixture"] is not None:
+        lines.append(
             f"vocals, held out: {summary['sdr']:.2f} dB SDR; unprocessed mixture"
             f" {summary['sdr_mixture']:.2f} dB"
         )
+    elif summary["sdr"] is not None:
+        lines.append(f"vocals, held out, best so far: {summary['sdr']:.2f} dB SDR")
+    elif is_over:
+        lines.append("no held-out score: the data set has no validation track with vocals")
+    lines.append(f"checkpoint: {summary['checkpoint']}")
+    if is_over:
+        lines.append(f"picture: {workdir / 'spectrograms.png'}")
     else:
-        print("no held-out score: the data set has no validation track with vocals")
-    print(f"checkpoint: {summary['checkpoint']}")
-    print(f"picture: {workdir / 'spectrograms.png'}")
-    if use_band:
-        print(_separate_example(workdir))
-    return 0
+        lines.append("the same command goes on from there")
+    return "\n".join(lines)
 
 
 def _prepare_band() -> None:

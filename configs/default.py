@@ -24,18 +24,37 @@ def get_config() -> ConfigDict:
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.
     config.crop_frames = config_dict.placeholder(int)
 
+    # Parts that a batch is worked through in, one after another: less memory, same update.
+    config.grad_accum_steps = 1
+    # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.
+    config.compute_dtype = "float32"
+
     # One of jaxsep.losses.LOSSES.
     config.loss = "phase_sensitive"
-    # Adam's rate after `warmup_steps`; falls to 1 % of it along a cosine.
+    # Adam's rate after `warmup_steps`. It falls to 1 % of that until the last step, along a
+    # "cosine" or a line ("linear"), or stays ("constant").
     config.learning_rate = 1e-3
     config.warmup_steps = 50
+    config.schedule = "cosine"
+    # Validations in a row without a new best score, before the rate is multiplied by
+    # `plateau_factor` once more. 0: never.
+    config.plateau_patience = 0
+    config.plateau_factor = 0.3
+    # Validations in a row without a new best score, before the training ends. 0: never.
+    config.early_stopping_patience = 0
     # Largest norm of the whole gradient; float("inf") doesn't clip.
     config.grad_clip_norm = 0.1
-    # Updates in a row whose gradient isn't finite, before the training stops.
+    # Of the moving average of the parameters, which is then what is validated and separates;
+    # 0.999 averages some 1,000 steps. 0: no average.
+    config.ema_decay = 0.0
+    # Updates in a row whose loss or gradient isn't finite, before the training stops.
     config.max_skipped_in_row = 20
 
-    # Steps between lines in metrics.jsonl, and between validations, each with a checkpoint.
+    # Steps between lines in metrics.jsonl; between validations, each with a checkpoint; between
+    # checkpoints; and between looks into the layers, each of which costs as much as a step.
     config.log_every_steps = 10
     config.eval_every_steps = 250
+    config.checkpoint_every_steps = 100
+    config.health_every_steps = 100
 
     return config

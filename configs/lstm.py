@@ -24,6 +24,8 @@ def get_config(variant: str = "full") -> ConfigDict:
             "bidirectional": False,
             # Seconds the running level looks back that frees the masks of the song's loudness.
             "level_seconds": 10.0,
+            # Bring the magnitudes to one level and standardise them; False feeds them as they are.
+            "normalise": True,
             # Steps of the LSTM's scan in one iteration of its loop; changes speed alone.
             "unroll": 1,
         }

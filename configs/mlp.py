@@ -16,7 +16,8 @@ from configs import default
 
 def get_config(variant: str = "full") -> ConfigDict:
     config = default.get_config()
-    config.model = ConfigDict({"name": "mlp", "hidden_size": 512})
+    # `normalise`: standardise the magnitudes; False feeds them as they are.
+    config.model = ConfigDict({"name": "mlp", "hidden_size": 512, "normalise": True})
     if variant == "mir1k":
         config.full_train_steps = 2_000
         config.crop_frames = 250

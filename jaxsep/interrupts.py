@@ -1,4 +1,4 @@
-"""Ctrl-C between steps instead of within one."""
+"""Ctrl-C and the notice of preemption between steps instead of within one."""
 
 import signal
 import threading
@@ -7,21 +7,22 @@ from typing import Self
 
 
 class StopRequest:
-    """Turns a first Ctrl-C into a request; a second one interrupts at once. A context manager.
+    """Turns a first Ctrl-C or SIGTERM into a request; a second one interrupts at once.
 
-    Outside the main thread, where Python takes no signals, it does nothing.
+    A context manager. Outside the main thread, where Python takes no signals, it does nothing.
 
     Attributes:
-      is_set: whether Ctrl-C was pressed.
+      number: of the first signal that came, or 0.
     """
 
     def __init__(self):
-        self.is_set = False
-        self._previous = None
+        self.number = 0
+        self._previous = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._request)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -30,10 +31,10 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.is_set:
+        if self.number:
             raise KeyboardInterrupt
-        self.is_set = True
+        self.number = number

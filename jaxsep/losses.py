@@ -48,10 +48,10 @@ ErrorFn = Callable[..., jax.Array]
 LOSSES: dict[str, ErrorFn] = {"phase_sensitive": error_energy, "magnitude": magnitude_error}
 
 
-def separation_loss(
+def example_losses(
     error_fn: ErrorFn, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
 ) -> jax.Array:
-    """Averages the relative error over the examples of a batch.
+    """Returns each example's relative error; the loss is their mean.
 
     Args:
       error_fn: of `LOSSES`.
@@ -60,10 +60,9 @@ def separation_loss(
       valid: bool `[batch, frames]`; other frames don't count.
 
     Returns:
-      A scalar: per example, error over mixture energy; 0 is perfect, a mask of zeros scores the
-      vocals' share.
+      `[batch]`: error over mixture energy; 0 is perfect, a mask of zeros scores the vocals' share.
     """
     inside = valid[:, :, None, None]
     error = jnp.sum(error_fn(mask, **batch) * inside, axis=(1, 2, 3))
     energy = jnp.sum(jnp.square(batch["mixture"]) * inside, axis=(1, 2, 3))
-    return jnp.mean(error / (energy + SILENCE))
+    return error / (energy + SILENCE)

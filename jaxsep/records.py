@@ -93,6 +93,10 @@ class Dataset:
         """Counts the tracks of a split; 0 where there is no such split."""
         return self.manifest["splits"].get(split, {}).get("num_tracks", 0)
 
+    def track_names(self, split: str) -> list[str]:
+        """Returns the names of a split's tracks."""
+        return [s["track"] for s in self.manifest["sources"] if s["split"] == split]
+
     def shards(self, split: str) -> list[epath.Path]:
         """Returns the paths of a split's shards; none where there is no such split."""
         shards = self.manifest["splits"].get(split, {}).get("shards", [])

@@ -48,12 +48,13 @@ class Separator:
         """Restores a trained masker.
 
         Args:
-          path: a workdir, of which the best checkpoint is taken, or one checkpoint's folder.
+          path: a workdir, of which the best sound checkpoint is taken, or one checkpoint's folder.
 
         Raises:
-          jaxsep.checkpoints.CheckpointError: if there is none, or it is damaged.
+          jaxsep.checkpoints.CheckpointError: if there is none.
         """
-        return cls(*checkpoints.restore_masker(checkpoints.find_checkpoint(path)))
+        _, masker, variables = checkpoints.restore_best(path)
+        return cls(masker, variables)
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """Separates a waveform.

@@ -1,37 +1,58 @@
 """The training loop: `train_and_evaluate` reads like the description of a training."""
 
+import contextlib
 import dataclasses
+import signal
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import logging
 from etils import epath
-from tqdm import tqdm
 
 import jaxsep
-from jaxsep import checkpoints, models, optimizer, partitioning, records, workdir
+from jaxsep import checkpoints, nonfinite, optimizer, partitioning, programs, records, workdir
 from jaxsep.files import absolute, write_json
 from jaxsep.input_pipeline import train_batches
 from jaxsep.interrupts import StopRequest
-from jaxsep.metrics import MetricWriter
-from jaxsep.train_step import create_state, make_eval_step, make_train_step
+from jaxsep.train_log import Totals, TrainLog
+from jaxsep.train_step import Batch, TrainState
 from jaxsep.validation import draw_example, validate
 
-
-class ConfigError(Exception):
-    """A field of the config has a value that can't be used."""
+FINISHED = "finished"
+STOPPED_EARLY = "stopped early"
+INVESTIGATED_STEPS = 3  # of those that aren't finite, in one run; the others are counted
 
 
 class DivergenceError(Exception):
     """The gradients stayed non-finite."""
 
 
+class Step(NamedTuple):
+    """A step that the devices may still be busy with.
+
+    Attributes:
+      number: from 1.
+      before: the state before it.
+      batch: of all processes.
+      results: `metrics` of the training step; what `health.make_examine` tells, or None, as
+        `health`; and `stop`, the highest signal number that a process received.
+      waited: seconds that the batch was waited for.
+    """
+
+    number: int
+    before: TrainState
+    batch: Batch
+    results: dict[str, Any]
+    waited: float
+
+
 def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
     """Trains a masker and scores it, continuing where an earlier run in `folder` ended.
 
-    Ctrl-C ends the step in hand, saves a checkpoint and then raises KeyboardInterrupt; a second
-    one doesn't wait. Either way the next run ends with the parameters of an undisturbed one.
+    A first Ctrl-C or SIGTERM, on any of the processes, lets the steps in hand end and saves a
+    checkpoint; a second one doesn't wait. Either way, and also after a crash, the next run ends
+    with the parameters of an undisturbed one.
 
     Args:
       config: a ConfigDict as `configs/default.py` describes it, with `data_dir` and
@@ -40,93 +61,194 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
         `spectrograms.png`.
 
     Returns:
-      What `summary.json` holds: `sdr` and `sdr_mixture` (dB, mean over the validation tracks, None
-      without any), `checkpoint` (path of the best), `steps`, `seconds` and more.
+      What `summary.json` holds: `ended` ("finished", "stopped early" or a signal's name),
+      `checkpoint` (path of the best), its `sdr` and, once the training is over, `sdr_mixture` (dB,
+      mean over the validation tracks; None without any), `steps`, `seconds` and more.
 
     Raises:
-      ConfigError, records.DatasetError: if the config or the data set can't be used.
+      programs.ConfigError, records.DatasetError: if the config or the data set can't be used.
       workdir.WorkdirError, checkpoints.CheckpointError: if `folder` belongs to another training,
         or what it holds is damaged.
       DivergenceError: if the gradients stay non-finite.
+      KeyboardInterrupt: at a second Ctrl-C.
       OSError: if `folder` can't be written.
     """
-    _check(config)
-    folder = absolute(folder)
     dataset = records.load_dataset(config.data_dir)
-    mesh = partitioning.make_mesh()
-    masker, schedule, adam, train_step = _build(config, dataset, mesh)
-    eval_step = make_eval_step(masker, mesh=mesh)
-    segment_frames = dataset.manifest["settings"]["segment_frames"]
-    batches = train_batches(
-        dataset,
-        batch_size=config.batch_size,
-        crop_frames=min(config.crop_frames or segment_frames, segment_frames),
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    parts = programs.build(config, dataset)
+    folder = absolute(folder)
     workdir.claim(folder, config.to_dict(), dataset)
+    with StopRequest() as stop, contextlib.closing(checkpoints.Checkpointer(folder)) as saver:
+        training = Training(config, folder, dataset, parts, saver)
+        with contextlib.closing(training.log):
+            training.run(stop)
+    return _summarise(training)
 
-    variables = models.init(masker, jax.random.key(config.seed))
-    variables = models.with_statistics(variables, dataset.statistics())
-    state = jax.device_put(create_state(variables, adam), partitioning.replicated(mesh))
-    checkpointer = checkpoints.Checkpointer(folder)
-    seconds_before = 0.0
-    if (latest := checkpointer.latest_step()) is not None:
-        state, position, metadata = checkpointer.restore(latest, state)
-        batches.set_state(position)
-        seconds_before = metadata["seconds"]
-        logging.info("continuing at step %d of %d", latest, config.num_train_steps)
 
-    description = describe(config, dataset)
-    writer = MetricWriter(folder, active=jax.process_index() == 0)
-    progress = tqdm(
-        total=config.num_train_steps * config.batch_size,
-        initial=int(state.step) * config.batch_size,
-        unit=" examples",
-        desc="training",
-        disable=jax.process_index() != 0,
-        mininterval=1.0,
-    )
-    started = time.monotonic()
-    before: tuple[int, dict[str, Any]] | None = None
-    try:
-        with StopRequest() as stop:
-            for step in range(int(state.step) + 1, config.num_train_steps + 1):
-                asked = time.monotonic()
-                batch = partitioning.to_global_batch(next(batches), mesh)
-                waited = time.monotonic() - asked
-                state, metrics = train_step(state, batch)
-                progress.update(config.batch_size)
-                # The numbers of the step before are there by now: reading them stops nothing.
-                if before is not None:
-                    _report(*before, progress, writer, schedule, config)
-                before = (step, metrics | {"data_wait_seconds": waited})
+class Training:
+    """A training under way.
 
-                is_last = step == config.num_train_steps
-                is_due = is_last or step % config.eval_every_steps == 0
-                if is_due or stop.is_set:
-                    _report(*before, progress, writer, schedule, config)
-                    before, score = None, None
-                    if is_due:
-                        score, _ = validate(
-                            eval_step,
-                            state.variables,
-                            dataset,
-                            batch_size=config.batch_size,
-                            mesh=mesh,
-                        )
-                        writer.write(step, {"validation/sdr": score})
-                    seconds = seconds_before + time.monotonic() - started
-                    metadata = {"sdr": score, "seconds": seconds, **description}
-                    checkpointer.save(state, batches.get_state(), metadata)
-                if stop.is_set and not is_last:
-                    raise KeyboardInterrupt
-    finally:
-        progress.close()
-        writer.close()
-        checkpointer.close()
-    return _summarise(folder, dataset, eval_step, config, mesh)
+    Args:
+      config: see `train_and_evaluate`.
+      folder: the workdir.
+      dataset: to train on.
+      parts: what runs on the devices.
+      saver: the workdir's; what it has is continued.
+
+    Attributes:
+      state: after the latest step; its numbers may still be in the making.
+      totals: of all runs.
+      ended: why it is over or interrupted.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        folder: epath.Path,
+        dataset: records.Dataset,
+        parts: programs.Programs,
+        saver: checkpoints.Checkpointer,
+    ):
+        self.config, self.folder, self.dataset, self.parts = config, folder, dataset, parts
+        self.state, self.totals, self.ended = parts.state, Totals(), ""
+        self._saver = saver
+        self._description = describe(config, dataset)
+        self._investigated, self._why = 0, ""
+        next_batch = 0
+        if (restored := saver.restore_latest(self.state)) is not None:
+            self.state, position, metadata = restored
+            self.totals, next_batch = Totals(**metadata["totals"]), position["next_batch"]
+            logging.warning(
+                "going on at step %d: parameters, optimizer and position in the data are as"
+                " %d process(es) with %d device(s) left them; now %d and %d",
+                *(int(self.state.step), metadata["processes"], metadata["devices"]),
+                *(jax.process_count(), jax.device_count()),
+            )
+        segment_frames = dataset.manifest["settings"]["segment_frames"]
+        self._batches = train_batches(
+            dataset,
+            batch_size=config.batch_size,
+            crop_frames=min(config.crop_frames or segment_frames, segment_frames),
+            seed=config.seed,
+            first_batch=next_batch,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        self.log = TrainLog(
+            folder,
+            self.totals,
+            step=int(self.state.step),
+            num_steps=config.num_train_steps,
+            batch_size=config.batch_size,
+            every=config.log_every_steps,
+            active=jax.process_index() == 0,
+        )
+        self._seconds_before, self._begun = self.totals.seconds, time.monotonic()
+
+    def run(self, stop: StopRequest) -> None:
+        """Trains until the end, or until something ends it.
+
+        A step is settled, its numbers read, while the devices do the next one.
+        """
+        config = self.config
+        number, running, signalled = int(self.state.step), None, 0
+        while not (self._is_over(number) or signalled):
+            number += 1
+            following = self._dispatch(number, stop)
+            if running:
+                signalled = self._settle(running)
+            running = following
+            is_eval = number == config.num_train_steps or number % config.eval_every_steps == 0
+            if is_eval or signalled or number % config.checkpoint_every_steps == 0:
+                signalled = self._settle(running) or signalled
+                running = None
+                with self.log.paused():
+                    self._save(self._validate(number) if is_eval else None)
+        if not self.ended:
+            self.ended = signal.Signals(signalled).name
+
+    def _is_over(self, number: int) -> bool:
+        patience = self.config.early_stopping_patience
+        if number >= self.config.num_train_steps:
+            self.ended = FINISHED
+        elif patience and optimizer.validations_since_best(self.totals.scores) >= patience:
+            self.ended = STOPPED_EARLY
+        return bool(self.ended)
+
+    def _dispatch(self, number: int, stop: StopRequest) -> Step:
+        """Starts the next step and doesn't wait for it."""
+        config, parts = self.config, self.parts
+        asked = time.monotonic()
+        share = next(self._batches)
+        waited = time.monotonic() - asked
+        batch = partitioning.to_global_batch(share, parts.mesh)
+        before = self.state
+        scale = optimizer.plateau_scale(
+            self.totals.scores, patience=config.plateau_patience, factor=config.plateau_factor
+        )
+        self.state, metrics = parts.train_step(before, batch, scale)
+        results = {"metrics": metrics, "stop": partitioning.highest(stop.number, parts.mesh)}
+        if number % config.health_every_steps == 0:
+            results["health"] = parts.examine(
+                before.params, self.state.params, before.statistics, batch
+            )
+        return Step(number, before, batch, results, waited)
+
+    def _settle(self, step: Step) -> int:
+        """Reads a step's numbers, acts on what they say, and returns the signal that came, or 0.
+
+        Raises:
+          DivergenceError: if this was one non-finite step too many.
+        """
+        results = jax.device_get(step.results)
+        metrics = results["metrics"]
+        self.log.add(step.number, metrics, step.waited)
+        if "health" in results:
+            layers = {name: results["health"]["layers"][name] for name in self.parts.layers}
+            self.log.write_health(step.number, layers)
+        if metrics["skipped"] and self._investigated < INVESTIGATED_STEPS:
+            self._investigated += 1
+            self._why = nonfinite.investigate(
+                self.folder,
+                self.parts,
+                step.before,
+                step.batch,
+                self.dataset,
+                self._description,
+            )
+            logging.warning("step %d left out, not finite: %s", step.number, self._why)
+        if metrics["skipped_in_row"] >= self.config.max_skipped_in_row:
+            raise DivergenceError(
+                f"loss or gradient was not finite {self.config.max_skipped_in_row} steps in a row,"
+                f" until step {step.number}: {self._why}. Look at it with `jaxsep health"
+                f" {self.folder}`; try a lower learning_rate or grad_clip_norm, or"
+                " model.normalise=True, in another --workdir"
+            )
+        return int(results["stop"])
+
+    def _validate(self, number: int) -> float | None:
+        score, _ = validate(
+            self.parts.eval_step,
+            self.state.variables,
+            self.dataset,
+            batch_size=self.config.batch_size,
+            mesh=self.parts.mesh,
+        )
+        if score is not None:
+            self.totals.scores.append(score)
+            self.log.write(number, {"validation/sdr": score})
+        return score
+
+    def _save(self, score: float | None) -> None:
+        self.totals.seconds = self._seconds_before + time.monotonic() - self._begun
+        metadata = {
+            "sdr": score,
+            "totals": dataclasses.asdict(self.totals),
+            "processes": jax.process_count(),
+            "devices": jax.device_count(),
+            **self._description,
+        }
+        # Batch s depends on the data, the seed and s alone, so this is the whole position.
+        self._saver.save(self.state, {"next_batch": int(self.state.step)}, metadata)
 
 
 def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
@@ -143,75 +265,36 @@ def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
     }
 
 
-def _check(config: Any) -> None:
-    """Raises ConfigError for numbers that no training can have."""
-    for name in ("num_train_steps", "batch_size", "log_every_steps", "eval_every_steps"):
-        if config[name] < 1:
-            raise ConfigError(f"{name}={config[name]} must be 1 or more")
-    for name in ("learning_rate", "grad_clip_norm"):
-        if not config[name] > 0:
-            raise ConfigError(f"{name}={config[name]} must be more than 0")
-    if config.crop_frames is not None and config.crop_frames < 1:
-        raise ConfigError(f"crop_frames={config.crop_frames} must be 1 or more")
-    if config.batch_size % (devices := jax.device_count()):
-        raise ConfigError(
-            f"batch_size={config.batch_size} is not divisible by {devices} devices;"
-            f" use a multiple of {devices}"
+def _summarise(training: Training) -> dict[str, Any]:
+    """Writes `summary.json`; if the training is over, scores and draws its best checkpoint."""
+    config, dataset, folder = training.config, training.dataset, training.folder
+    totals, mesh = training.totals, training.parts.mesh
+    best, masker, variables = checkpoints.restore_best(folder)
+    steps = int(training.state.step)
+    score, mixture_score = checkpoints.read_metadata(best)["sdr"], None
+    if training.ended in (FINISHED, STOPPED_EARLY):
+        replicated = jax.device_put(variables, partitioning.replicated(mesh))
+        score, mixture_score = validate(
+            training.parts.eval_step, replicated, dataset, batch_size=config.batch_size, mesh=mesh
         )
-
-
-def _build(config: Any, dataset: records.Dataset, mesh: jax.sharding.Mesh):
-    """Makes masker, learning rate schedule, optimizer and training step from the config."""
-    try:
-        masker = models.create(stft=dataset.stft, **config.model)
-        schedule = optimizer.make_schedule(
-            config.learning_rate, config.warmup_steps, config.num_train_steps
-        )
-        clip = config.grad_clip_norm
-        adam = optimizer.make_optimizer(schedule, grad_clip_norm=clip)
-        step = make_train_step(masker, adam, loss=config.loss, grad_clip_norm=clip, mesh=mesh)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return masker, schedule, adam, step
-
-
-def _report(step, metrics, progress, writer, schedule, config) -> None:
-    """Shows and writes a step's numbers, and stops a training that has come to nothing."""
-    if int(metrics["skipped_in_row"]) >= config.max_skipped_in_row:
-        raise DivergenceError(
-            f"the gradient was not finite {config.max_skipped_in_row} steps in a row, until step"
-            f" {step}; try a lower learning_rate or grad_clip_norm in another --workdir"
-        )
-    if step % config.log_every_steps == 0 or step == 1:
-        scalars = {f"train/{name}": value for name, value in jax.device_get(metrics).items()}
-        writer.write(step, scalars | {"train/learning_rate": schedule(step - 1)})
-        progress.set_postfix(
-            loss=f"{float(metrics['loss']):.4f}", grad=f"{float(metrics['grad_norm']):.2g}"
-        )
-
-
-def _summarise(
-    folder: epath.Path, dataset: records.Dataset, eval_step, config: Any, mesh: jax.sharding.Mesh
-) -> dict[str, Any]:
-    """Scores the best checkpoint, draws what it does and writes `summary.json`."""
-    best = checkpoints.find_checkpoint(folder)
-    masker, variables = checkpoints.restore_masker(best)
-    variables = jax.device_put(variables, partitioning.replicated(mesh))
-    score, mixture_score = validate(
-        eval_step, variables, dataset, batch_size=config.batch_size, mesh=mesh
-    )
-    last = folder / checkpoints.FOLDER / str(config.num_train_steps)
+        if jax.process_index() == 0:
+            draw_example(folder / "spectrograms.png", dataset, masker, variables)
     summary = {
+        "ended": training.ended,
+        "steps": steps,
+        "num_train_steps": config.num_train_steps,
         "sdr": score,
         "sdr_mixture": mixture_score,
         "checkpoint": str(best),
-        "steps": config.num_train_steps,
-        "seconds": checkpoints.read_metadata(last)["seconds"],
+        "seconds": totals.seconds,
+        "examples_per_second": steps * config.batch_size / max(totals.step_seconds, 1e-9),
+        "data_wait": totals.data_wait_seconds / max(totals.step_seconds, 1e-9),
+        "clipped": totals.clipped / max(steps, 1),
+        "skipped_steps": totals.skipped,
         "data_set": dataset.manifest["name"],
         "validation_tracks": dataset.num_tracks("validation"),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
     }
     if jax.process_index() == 0:
-        draw_example(folder / "spectrograms.png", dataset, masker, variables)
         write_json(folder / "summary.json", summary)
     return summary

@@ -11,8 +11,8 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from jaxsep.losses import LOSSES, error_energy, separation_loss
-from jaxsep.partitioning import batch_sharding, replicated
+from jaxsep.losses import ErrorFn, error_energy, example_losses
+from jaxsep.partitioning import batch_sharding, replicated, split_batch
 from jaxsep.records import REQUIRED_TARGETS
 
 STEMS = ("mixture", *REQUIRED_TARGETS)
@@ -29,6 +29,7 @@ class TrainState(struct.PyTreeNode):
       statistics: of the data set, as the masker keeps them; constant.
       opt_state: of the optimizer.
       skipped_in_row: updates left out one after another because they weren't finite, int32.
+      ema_params: exponential moving average of `params`, or None.
     """
 
     step: jax.Array
@@ -36,13 +37,18 @@ class TrainState(struct.PyTreeNode):
     statistics: Any
     opt_state: Any
     skipped_in_row: jax.Array
+    ema_params: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        return {"params": self.params, "statistics": self.statistics}
+        """What is validated and separates: the average where there is one."""
+        params = self.params if self.ema_params is None else self.ema_params
+        return {"params": params, "statistics": self.statistics}
 
 
-def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+def create_state(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, *, with_ema: bool = False
+) -> TrainState:
     """Makes the state before the first step from a masker's fresh variables."""
     params = variables["params"]
     return TrainState(
@@ -51,49 +57,57 @@ def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformat
         statistics=variables["statistics"],
         opt_state=optimizer.init(params),
         skipped_in_row=jnp.zeros((), jnp.int32),
+        ema_params=params if with_ema else None,
     )
 
 
 def make_train_step(
     masker: nn.Module,
     optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
     *,
-    loss: str,
+    error_fn: ErrorFn,
     grad_clip_norm: float,
     mesh: Mesh,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    grad_accum_steps: int = 1,
+    ema_decay: float = 0.0,
+) -> Callable[[TrainState, Batch, float], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the jitted training step.
 
-    The state is donated. An update whose gradient isn't finite is left out and counted.
+    An update whose gradient isn't finite is left out and counted. The state is not donated: the
+    one before the step is what shows why the step went wrong (`jaxsep.health`), and it is small
+    beside the activations.
 
     Args:
       masker: of `jaxsep.models`.
-      optimizer: which clips the gradient.
-      loss: one of `losses.LOSSES`.
-      grad_clip_norm: where it does, to report whether a step was clipped.
+      optimizer: which clips the gradient; of `optimizer.make_optimizer`.
+      schedule: learning rate by step.
+      error_fn: one of `losses.LOSSES`.
+      grad_clip_norm: where the optimizer clips, to report whether a step was clipped.
       mesh: the batch is spread over it.
+      grad_accum_steps: parts that the batch is worked through in, to save memory.
+      ema_decay: of the parameters' moving average, if the state has one; smaller in the first
+        steps, `(1 + step) / (10 + step)`, so that the initial parameters are soon forgotten.
 
     Returns:
-      A function from state and batch (`jaxsep.input_pipeline`) to the next state and the scalars
-      `loss`, `grad_norm` (before clipping), `clipped`, `skipped`, `skipped_in_row`.
-
-    Raises:
-      ValueError: if the loss is unknown.
+      A function from state, batch (`jaxsep.input_pipeline`) and a factor of the learning rate to
+      the next state and the scalars `loss`, `grad_norm` (before clipping), `learning_rate`,
+      `clipped`, `skipped`, `skipped_in_row`.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r} is unknown; use one of {', '.join(LOSSES)}")
+    loss_fn = make_loss_fn(masker, error_fn)
 
-    def loss_fn(params, statistics, batch):
-        magnitudes, valid = _prepare(batch)
-        variables = {"params": params, "statistics": statistics}
-        mask = _predict(masker, variables, magnitudes["mixture"], valid)
-        return separation_loss(LOSSES[loss], mask, magnitudes, valid)
-
-    def train_step(state: TrainState, batch: Batch):
-        value, grads = jax.value_and_grad(loss_fn)(state.params, state.statistics, batch)
+    def train_step(state: TrainState, batch: Batch, learning_rate_scale: float):
+        value, grads, _ = accumulate(
+            loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
+        )
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        learning_rate = learning_rate_scale * schedule(state.step)
+        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+        ema_params = state.ema_params
+        if ema_params is not None:
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema_params = optax.incremental_update(params, ema_params, 1 - decay)
         # Clipping turns an infinite gradient into NaN, which would poison all that follows.
         is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(value)
         keep = functools.partial(jnp.where, is_finite)
@@ -101,12 +115,14 @@ def make_train_step(
             step=state.step + 1,
             params=jax.tree.map(keep, params, state.params),
             opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+            ema_params=jax.tree.map(keep, ema_params, state.ema_params),
             skipped_in_row=jnp.where(is_finite, 0, state.skipped_in_row + 1),
         )
         metrics = {
             "loss": value,
             "grad_norm": grad_norm,
-            "clipped": (grad_norm > grad_clip_norm).astype(jnp.float32),
+            "learning_rate": learning_rate,
+            "clipped": (is_finite & (grad_norm > grad_clip_norm)).astype(jnp.float32),
             "skipped": 1.0 - is_finite.astype(jnp.float32),
             "skipped_in_row": new_state.skipped_in_row,
         }
@@ -115,10 +131,65 @@ def make_train_step(
     everywhere, spread = replicated(mesh), batch_sharding(mesh)
     return jax.jit(
         train_step,
-        in_shardings=(everywhere, spread),
+        in_shardings=(everywhere, spread, everywhere),
         out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
     )
+
+
+def make_loss_fn(
+    masker: nn.Module, error_fn: ErrorFn, apply: Callable[..., tuple[jax.Array, Any]] | None = None
+) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
+    """Makes the function that training differentiates.
+
+    Args:
+      masker: of `jaxsep.models`.
+      error_fn: one of `losses.LOSSES`.
+      apply: how to run the masker, from `(variables, mixture, valid)` to the mask and anything;
+        for those who want to look inside.
+
+    Returns:
+      A function from parameters, statistics and batch to the loss and a dict of the examples'
+      `losses`, `[batch]`, and what `apply` returned, `seen`.
+    """
+    apply = apply or functools.partial(_predict, masker)
+
+    def loss_fn(params, statistics, batch: Batch):
+        magnitudes, valid = _prepare(batch)
+        variables = {"params": params, "statistics": statistics}
+        mask, seen = apply(variables, magnitudes["mixture"], valid)
+        losses = example_losses(error_fn, mask, magnitudes, valid)
+        return jnp.mean(losses), {"losses": losses, "seen": seen}
+
+    return loss_fn
+
+
+def accumulate(
+    loss_fn: Callable[..., tuple[jax.Array, dict[str, Any]]],
+    params: Any,
+    statistics: Any,
+    batch: Batch,
+    *,
+    parts: int,
+    mesh: Mesh,
+) -> tuple[jax.Array, Any, dict[str, Any]]:
+    """Differentiates a loss over a batch, part after part.
+
+    Returns:
+      The loss, its gradient, and what `loss_fn` returns beside it, stacked: `[parts, ...]`.
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def add(total, part: Batch):
+        (value, beside), grads = grad_fn(params, statistics, part)
+        return jax.tree.map(jnp.add, total, (value, grads)), beside
+
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    if parts == 1:
+        (value, grads), beside = add(zero, batch)
+        return value, grads, jax.tree.map(lambda leaf: leaf[None], beside)
+    total, beside = jax.lax.scan(add, zero, split_batch(batch, parts, mesh))
+    value, grads = jax.tree.map(lambda leaf: leaf / parts, total)
+    return value, grads, beside
 
 
 def make_eval_step(
@@ -127,14 +198,14 @@ def make_eval_step(
     """Makes the jitted evaluation step.
 
     Returns:
-      A function from a masker's variables and a batch to energies, float32 `[batch]` each:
-      `vocals`; `error` of the masked mixture and `mixture_error` of the mixture itself, both
-      against the vocals, phase included (see `jaxsep.losses`).
+      A function from a masker's variables and a batch to `track`, as in the batch, and energies,
+      float32 `[batch]` each: `vocals`; `error` of the masked mixture and `mixture_error` of the
+      mixture itself, both against the vocals, phase included (see `jaxsep.losses`).
     """
 
-    def eval_step(variables, batch):
+    def eval_step(variables, batch: Batch):
         magnitudes, valid = _prepare(batch)
-        mask = _predict(masker, variables, magnitudes["mixture"], valid)
+        mask, _ = _predict(masker, variables, magnitudes["mixture"], valid)
         error = error_energy(mask, **magnitudes)
         energies = {
             "vocals": jnp.square(magnitudes["vocals"]),
@@ -142,7 +213,8 @@ def make_eval_step(
             "mixture_error": jnp.square(magnitudes["accompaniment"]),
         }
         inside = valid[:, :, None, None]
-        return {name: jnp.sum(value * inside, axis=(1, 2, 3)) for name, value in energies.items()}
+        sums = {name: jnp.sum(value * inside, axis=(1, 2, 3)) for name, value in energies.items()}
+        return {"track": batch["track"], **sums}
 
     everywhere, spread = replicated(mesh), batch_sharding(mesh)
     return jax.jit(eval_step, in_shardings=(everywhere, spread), out_shardings=everywhere)
@@ -155,7 +227,9 @@ def _prepare(batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
     return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
 
 
-def _predict(masker: nn.Module, variables, mixture: jax.Array, valid: jax.Array) -> jax.Array:
+def _predict(
+    masker: nn.Module, variables: dict[str, Any], mixture: jax.Array, valid: jax.Array
+) -> tuple[jax.Array, None]:
     carry = masker.initial_carry(mixture.shape[0])
     mask, _ = masker.apply(variables, mixture, carry, valid=valid)
-    return mask
+    return mask, None

@@ -41,9 +41,10 @@ def validate(
     """
     energies = TrackEnergies()
     share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    for tracks, batch in eval_batches(dataset, "validation", batch_size=batch_size, **share):
+    for batch in eval_batches(dataset, "validation", batch_size=batch_size, **share):
         result = eval_step(variables, partitioning.to_global_batch(batch, mesh))
-        energies.add(tracks, jax.device_get(result))
+        result = jax.device_get(result)
+        energies.add(result.pop("track"), result)
     return energies.mean_sdr("error"), energies.mean_sdr("mixture_error")
 
 

@@ -16,6 +16,8 @@ MAY_CHANGE = (
     "demo_train_steps",
     "log_every_steps",
     "eval_every_steps",
+    "checkpoint_every_steps",
+    "health_every_steps",
     "max_skipped_in_row",
 )
 
@@ -28,20 +30,32 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
     """Notes in the folder what is trained there, or checks that it is the same training.
 
     Raises:
-      WorkdirError: if it is another one.
+      WorkdirError: if it is another one; the message shows every difference.
       OSError: if the folder can't be written.
     """
-    wanted = {name: value for name, value in config.items() if name not in MAY_CHANGE}
+    may_change = set(MAY_CHANGE)
+    if config["plateau_patience"] or config["early_stopping_patience"]:
+        may_change.remove("eval_every_steps")  # they count validations
+    wanted = {name: value for name, value in config.items() if name not in may_change}
     wanted["data_set_sha256"] = dataset.manifest_sha256
     file = workdir / CONFIG
     if file.exists():
-        there = read_json(file)
-        names = [name for name in there | wanted if there.get(name) != wanted.get(name)]
+        there, here = _flatten(read_json(file)), _flatten(wanted)
+        names = [name for name in there | here if there.get(name) != here.get(name)]
         if names:
-            difference = "; ".join(f"{n} {there.get(n)}, not {wanted.get(n)}" for n in names)
+            difference = "; ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in names)
             raise WorkdirError(
                 f"{workdir} holds another training ({difference}); use another --workdir"
             )
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(file, wanted)
+
+
+def _flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """Spells the fields as on the command line: `model.hidden_size`."""
+    flat = {}
+    for name, value in config.items():
+        inner = _flatten(value) if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}.{key}" if key else name: leaf for key, leaf in inner.items()}
+    return flat

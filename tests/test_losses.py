@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsep.losses import LOSSES, error_energy, separation_loss
+from jaxsep.losses import LOSSES, error_energy, example_losses
 
 
 def spectrograms(seed: int = 0):
@@ -30,12 +30,12 @@ def test_error_energy_from_magnitudes_is_the_complex_error():
 def test_padding_does_not_count(error_fn):
     vocals, accompaniment, mask = spectrograms()
     valid = jnp.ones((2, 5), bool)
-    whole = separation_loss(error_fn, mask, batch_of(vocals, accompaniment), valid)
+    whole = example_losses(error_fn, mask, batch_of(vocals, accompaniment), valid)
     pad = ((0, 0), (0, 3), (0, 0), (0, 0))
     padded = {k: jnp.pad(v, pad) + 7 * (k == "vocals") for k, v in
               batch_of(vocals, accompaniment).items()}  # fmt: skip
     padded["vocals"] = padded["vocals"].at[:, :5].add(-7)
-    ours = separation_loss(error_fn, jnp.pad(mask, pad), padded, jnp.pad(valid, ((0, 0), (0, 3))))
+    ours = example_losses(error_fn, jnp.pad(mask, pad), padded, jnp.pad(valid, ((0, 0), (0, 3))))
     np.testing.assert_allclose(ours, whole, rtol=1e-6)
 
 
@@ -44,14 +44,14 @@ def test_a_perfect_mask_of_a_mixture_without_phase_differences_loses_nothing():
     batch = batch_of(vocals, accompaniment)
     valid = jnp.ones((2, 5), bool)
     for error_fn in LOSSES.values():
-        loss = separation_loss(error_fn, batch["vocals"] / batch["mixture"], batch, valid)
+        loss = example_losses(error_fn, batch["vocals"] / batch["mixture"], batch, valid)
         np.testing.assert_allclose(loss, 0, atol=1e-6)
 
 
 def test_louder_examples_weigh_no_more():
     vocals, accompaniment, mask = spectrograms()
     valid = jnp.ones((2, 5), bool)
-    plain = separation_loss(error_energy, mask, batch_of(vocals, accompaniment), valid)
+    plain = example_losses(error_energy, mask, batch_of(vocals, accompaniment), valid)
     gain = np.array([1.0, 50.0])[:, None, None, None]
     louder = batch_of(gain * vocals, gain * accompaniment)
-    np.testing.assert_allclose(separation_loss(error_energy, mask, louder, valid), plain, rtol=2e-2)
+    np.testing.assert_allclose(example_losses(error_energy, mask, louder, valid), plain, rtol=2e-2)

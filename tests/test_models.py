@@ -121,7 +121,7 @@ def test_lstm_scan_equals_flax(reverse):
     w_hh = jnp.concatenate([cell[f"h{gate}"]["kernel"] for gate in "ifgo"], axis=1)
     bias = jnp.concatenate([cell[f"h{gate}"]["bias"] for gate in "ifgo"])
     zero = (jnp.zeros((3, 4)), jnp.zeros((3, 4)))
-    ours, _ = lstm_scan(x, zero, w_ih, w_hh, bias, reverse=reverse, unroll=2)
+    ours, _, _ = lstm_scan(x, zero, w_ih, w_hh, bias, reverse=reverse, unroll=2)
     np.testing.assert_allclose(ours, rnn.apply(variables, x), atol=1e-6)
 
 

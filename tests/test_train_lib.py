@@ -10,14 +10,15 @@ from conftest import tiny_band, tiny_settings
 from etils import epath
 
 from data_prep.write_dataset import prepare
-from jaxsep import checkpoints, models, partitioning
+from jaxsep import checkpoints, models, partitioning, train_lib
 from jaxsep.input_pipeline import eval_batches, train_batches
 from jaxsep.losses import LOSSES
 from jaxsep.metrics import TrackEnergies
+from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.separator import Separator
 from jaxsep.tfrecord import DataCorruptionError
-from jaxsep.train_lib import ConfigError, DivergenceError, train_and_evaluate
+from jaxsep.train_lib import DivergenceError, train_and_evaluate
 from jaxsep.workdir import WorkdirError
 
 
@@ -30,6 +31,19 @@ def tiny_config(dataset, recipe: str = "lstm", **changes):
     config.model.hidden_size = 8
     config.update_from_flattened_dict(changes)
     return config
+
+
+def raise_at_step(number: int):
+    """Returns a `to_global_batch` that fails at its nth call."""
+    assemble, calls = partitioning.to_global_batch, []
+
+    def disturb(batch, mesh):
+        calls.append(batch)
+        if len(calls) == number:
+            raise RuntimeError("killed")
+        return assemble(batch, mesh)
+
+    return disturb
 
 
 def restored(folder, step: int):
@@ -63,7 +77,7 @@ def test_what_is_restored_predicts_as_what_was_trained(tiny_dataset, tmp_path, b
     config = tiny_config(tiny_dataset, **{"model.bidirectional": bidirectional})
     workdir = epath.Path(tmp_path)
     summary = train_and_evaluate(config, workdir)
-    best = checkpoints.find_checkpoint(workdir)
+    best = checkpoints.find_checkpoints(workdir)[0]
     assert checkpoints.read_metadata(best)["sdr"] == pytest.approx(summary["sdr"], abs=1e-4)
 
 
@@ -87,11 +101,13 @@ def test_an_interrupted_training_ends_with_the_same_parameters(
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         patch.setattr(partitioning, "to_global_batch", disturb)
-        with pytest.raises(RuntimeError if how == "crash" else KeyboardInterrupt):
-            train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+        if how == "one Ctrl-C":
+            summary = train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+            assert summary["ended"] == "SIGINT" and summary["steps"] <= moment + 2
+        else:
+            with pytest.raises(RuntimeError if how == "crash" else KeyboardInterrupt):
+                train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     signal.signal(signal.SIGINT, previous)
-    if how == "one Ctrl-C":
-        assert any((tmp_path / "checkpoints").iterdir())
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
 
@@ -177,11 +193,11 @@ def test_short_segments_are_padded_and_counted(tiny_dataset):
 
 
 def test_evaluation_sees_each_segment_once(tiny_dataset):
-    names, frames = [], 0
-    for tracks, batch in eval_batches(tiny_dataset, "validation", batch_size=2):
-        names += tracks
+    tracks, frames = [], 0
+    for batch in eval_batches(tiny_dataset, "validation", batch_size=2):
+        tracks += batch["track"].tolist()
         frames += int(batch["num_frames"].sum())
-    assert len(names) == 4 and names.count("") == 1
+    assert tracks == [0, 0, 0, -1]
     assert frames == tiny_dataset.stft.num_frames(5 * 8000)
 
 
@@ -209,22 +225,73 @@ def test_a_cut_off_shard_is_refused(tiny_dataset, tmp_path, size):
         train_and_evaluate(tiny_config(tiny_dataset, data_dir=str(data)), tmp_path / "workdir")
 
 
-def test_a_damaged_checkpoint_is_named_on_resume(tiny_dataset, tmp_path):
-    train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
-    for file in (tmp_path / "checkpoints" / "6").rglob("training/**/d/*"):
-        file.write_bytes(b"x" * 100)
-    with pytest.raises(checkpoints.CheckpointError, match="checkpoints/6: can't be restored"):
-        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+def flip_a_byte(checkpoint):
+    largest = max(checkpoint.rglob("d/*"), key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def cut_off(checkpoint):
+    for file in checkpoint.rglob("training/**/d/*"):
+        file.write_bytes(file.read_bytes()[:100])
+
+
+def lose_half(checkpoint):
+    shutil.rmtree(checkpoint / "model")
+
+
+def empty_metadata(checkpoint):
+    (checkpoint / "metadata" / "metadata").write_text("")
+
+
+DAMAGES = [flip_a_byte, cut_off, lose_half, empty_metadata]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    whole_training, tiny_dataset, tmp_path, caplog, damage
+):
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    damage(tmp_path / "checkpoints" / "6")
+    caplog.clear()
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    assert "checkpoints/6" in caplog.text and "going on at step 3" in caplog.text
+    assert (tmp_path / "damaged" / "6").is_dir()
+    jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
+
+
+def test_the_best_checkpoint_is_kept_across_interruptions(tiny_dataset, tmp_path, monkeypatch):
+    scores = iter([5.0, 9.0, 7.0, 6.0, 8.0])
+    monkeypatch.setattr(train_lib, "validate", lambda *_, **__: (next(scores), 0.0))
+    config = tiny_config(tiny_dataset, "mlp", num_train_steps=8, eval_every_steps=2)
+    monkeypatch.setattr(partitioning, "to_global_batch", raise_at_step(7))
+    with pytest.raises(RuntimeError):
+        train_and_evaluate(config, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(train_lib, "validate", lambda *_, **__: (6.0, 0.0))
+    train_and_evaluate(config, tmp_path)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"4", "6", "8"}
+    assert checkpoints.find_checkpoints(tmp_path)[0].name == "4"
+
+
+def test_without_any_sound_checkpoint_nothing_is_overwritten(tiny_dataset, tmp_path):
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        flip_a_byte(checkpoint)
+    with pytest.raises(checkpoints.CheckpointError, match=r"6: .*3: .*no sound one is left"):
+        train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"3", "6"}
 
 
 def test_tracks_without_vocals_do_not_count():
     energies = TrackEnergies()
     energies.add(
-        ["sung", "hummed", "instrumental"],
+        np.array([0, 1, 2, -1]),  # sung, hummed, instrumental, filled up
         {
-            "vocals": np.array([100.0, 100.0, 1e-9]),
-            "error": np.array([10.0, 1.0, 50.0]),
-            "mixture_error": np.array([100.0, 10.0, 50.0]),
+            "vocals": np.array([100.0, 100.0, 1e-9, 1.0]),
+            "error": np.array([10.0, 1.0, 50.0, 1.0]),
+            "mixture_error": np.array([100.0, 10.0, 50.0, 1.0]),
         },
     )
     assert energies.mean_sdr("error") == pytest.approx(15.0)

@@ -24,23 +24,27 @@ from jaxsep.models.mlp import MLPMasker
 from jaxsep.stft_config import StftConfig
 
 MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker}
+DTYPES = ("float32", "bfloat16")
 
 
-def create(name: str, stft: StftConfig, **fields: Any) -> nn.Module:
+def create(name: str, stft: StftConfig, *, dtype: str = "float32", **fields: Any) -> nn.Module:
     """Makes a masker.
 
     Args:
       name: one of `MASKERS`.
       stft: the format of its magnitudes.
+      dtype: of its matrix products, one of `DTYPES`; parameters and masks are float32.
       **fields: of the masker.
 
     Raises:
-      ValueError: if the name or a field is unknown.
+      ValueError: if the name, the dtype or a field is unknown.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"compute_dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     if name not in MASKERS:
         raise ValueError(f"model.name={name!r} is unknown; use one of {', '.join(MASKERS)}")
     try:
-        return MASKERS[name](stft=stft, **fields)
+        return MASKERS[name](stft=stft, dtype=jnp.dtype(dtype), **fields)
     except TypeError as error:
         raise ValueError(f"model {name!r}: {error}") from error
 
@@ -53,7 +57,8 @@ def init(masker: nn.Module, key: jax.Array) -> dict[str, Any]:
     """
     stft = masker.stft
     magnitude = jnp.zeros((1, 2, stft.channels, stft.bins))
-    return dict(masker.init(key, magnitude, masker.initial_carry(1)))
+    variables = masker.init(key, magnitude, masker.initial_carry(1))
+    return {"params": variables["params"], "statistics": variables["statistics"]}
 
 
 def with_statistics(

@@ -1,6 +1,7 @@
 """What the maskers share: how they see a mixture and how they answer."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +49,12 @@ class Normalise(nn.Module):
     Attributes:
       stft: format of the magnitudes.
       level_seconds: time constant of the running average; 0 takes each frame by itself.
+      enabled: if not, the features are the magnitudes as they are.
     """
 
     stft: StftConfig
     level_seconds: float
+    enabled: bool = True
 
     @nn.compact
     def __call__(self, magnitude: jax.Array, carry: LevelCarry) -> tuple[jax.Array, LevelCarry]:
@@ -60,6 +63,8 @@ class Normalise(nn.Module):
         mean = self.variable("statistics", "mean", jnp.ones, shape).value
         log_mean = self.variable("statistics", "log_mean", jnp.zeros, shape).value
         log_std = self.variable("statistics", "log_std", jnp.ones, shape).value
+        if not self.enabled:
+            return magnitude.reshape(*magnitude.shape[:2], -1), carry
         silence = self.stft.magnitude_floor
         level = magnitude.mean(axis=(2, 3))
         if self.level_seconds:
@@ -72,13 +77,30 @@ class Normalise(nn.Module):
         return features.reshape(*features.shape[:2], -1), carry
 
 
+class Dense(nn.Dense):
+    """A dense layer and its activation: one layer, also to `jaxsep.health`."""
+
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        return self.activation(super().__call__(inputs))
+
+
 class MaskHead(nn.Module):
-    """Answers with a mask: a dense layer and a sigmoid."""
+    """Answers with a mask: a dense layer and a sigmoid.
+
+    Attributes:
+      stft: format of the mask.
+      dtype: of the dense layer's product; the mask itself is float32.
+    """
 
     stft: StftConfig
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]` in 0 to 1."""
-        logits = nn.Dense(self.stft.channels * self.stft.bins, name="dense")(features)
-        return nn.sigmoid(logits).reshape(*features.shape[:2], self.stft.channels, self.stft.bins)
+        units = self.stft.channels * self.stft.bins
+        logits = nn.Dense(units, dtype=self.dtype, name="dense")(features)
+        mask = nn.sigmoid(logits.astype(jnp.float32))
+        return mask.reshape(*features.shape[:2], self.stft.channels, self.stft.bins)

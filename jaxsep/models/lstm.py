@@ -1,16 +1,21 @@
 """The recurrent masker: LSTM layers between dense layers, scanned over time."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import MaskHead, Normalise
+from jaxsep.models.common import Dense, MaskHead, Normalise
 from jaxsep.stft_config import StftConfig
 
-# (h, c): output and cell state, [batch, hidden] each.
+# (h, c): output and cell state, [batch, hidden] each, float32.
 LSTMCarry = tuple[jax.Array, jax.Array]
+
+# A gate nearer than this to fully shut or fully open is saturated: little gradient passes it.
+# Reference: Karpathy et al., Visualizing and understanding recurrent networks, 2015.
+SATURATED = 0.1
 
 
 def lstm_scan(
@@ -23,7 +28,9 @@ def lstm_scan(
     reverse: bool = False,
     valid: jax.Array | None = None,
     unroll: int = 1,
-) -> tuple[jax.Array, LSTMCarry]:
+    dtype: jnp.dtype = jnp.float32,
+    watch: bool = False,
+) -> tuple[jax.Array, LSTMCarry, dict[str, jax.Array] | None]:
     """Runs one direction of an LSTM layer over time.
 
     Args:
@@ -35,28 +42,44 @@ def lstm_scan(
       reverse: run from the last frame to the first.
       valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
       unroll: steps of the scan in one iteration of its loop.
+      dtype: of the matrix products, whose sums are float32 all the same, and of the outputs.
+      watch: whether to compute the third result.
 
     Returns:
-      Outputs `[batch, frames, hidden]` in the order of `x`, and the state after the last step.
+      Outputs `[batch, frames, hidden]` in the order of `x`; the state after the last step; and
+      the scalars `saturated` (share of the gates i, f, o) and `cell_max` (largest cell state).
 
     Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
     """
     # The input's part of the gates needs no recurrence: one large product instead of many small.
-    gates_x = jnp.einsum("btf,fg->tbg", x, w_ih) + bias
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    gates_x = product("btf,fg->tbg", x.astype(dtype), w_ih.astype(dtype)) + bias
+    w_hh = w_hh.astype(dtype)
 
     def step(carry, inputs):
         h, c = carry
         gate_x, is_valid = inputs
-        i, f, g, o = jnp.split(gate_x + h @ w_hh, 4, axis=-1)
-        new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-        new_h = nn.sigmoid(o) * jnp.tanh(new_c)
+        gates = gate_x + product("bh,hg->bg", h.astype(dtype), w_hh)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        i, f, o = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o)
+        new_c = f * c + i * jnp.tanh(g)
+        new_h = o * jnp.tanh(new_c)
         if is_valid is not None:
             new_h, new_c = jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c)
-        return (new_h, new_c), new_h
+        return (new_h, new_c), (new_h.astype(dtype), _watch([i, f, o], new_c) if watch else None)
 
     is_valid = None if valid is None else valid.T[:, :, None]
-    carry, outputs = jax.lax.scan(step, carry, (gates_x, is_valid), reverse=reverse, unroll=unroll)
-    return jnp.swapaxes(outputs, 0, 1), carry
+    inputs = (gates_x, is_valid)
+    carry, (outputs, seen) = jax.lax.scan(step, carry, inputs, reverse=reverse, unroll=unroll)
+    if seen is not None:
+        seen = {"saturated": jnp.mean(seen["saturated"]), "cell_max": jnp.max(seen["cell_max"])}
+    return jnp.swapaxes(outputs, 0, 1), carry, seen
+
+
+def _watch(gates: list[jax.Array], cell: jax.Array) -> dict[str, jax.Array]:
+    is_open = jnp.stack(gates)
+    saturated = (is_open < SATURATED) | (is_open > 1 - SATURATED)
+    return {"saturated": jnp.mean(saturated), "cell_max": jnp.max(jnp.abs(cell))}
 
 
 def _bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -71,19 +94,27 @@ class LSTMLayer(nn.Module):
     Attributes:
       hidden_size: units, of both directions together.
       bidirectional: half of the units run backwards in time.
-      unroll: of `lstm_scan`.
+      unroll: of `lstm_scan`, as `dtype`.
+
+    Where the collection `health` is mutable, it stores there what `lstm_scan` watches.
     """
 
     hidden_size: int
     bidirectional: bool = False
     unroll: int = 1
+    dtype: jnp.dtype = jnp.float32
 
     def _direction(self, name: str, x: jax.Array, carry: LSTMCarry, **kwargs):
         units = self.hidden_size // (2 if self.bidirectional else 1)
         w_ih = self.param(f"{name}_w_ih", nn.initializers.lecun_normal(), (x.shape[-1], 4 * units))
         w_hh = self.param(f"{name}_w_hh", nn.initializers.orthogonal(), (units, 4 * units))
         bias = self.param(f"{name}_bias", _bias_init, (4 * units,))
-        return lstm_scan(x, carry, w_ih, w_hh, bias, unroll=self.unroll, **kwargs)
+        watch = self.is_mutable_collection("health") and not self.is_initializing()
+        kwargs |= {"unroll": self.unroll, "dtype": self.dtype, "watch": watch}
+        outputs, next_carry, seen = lstm_scan(x, carry, w_ih, w_hh, bias, **kwargs)
+        if watch:
+            self.sow("health", name, seen)
+        return outputs, next_carry
 
     @nn.compact
     def __call__(
@@ -108,7 +139,9 @@ class LSTMMasker(nn.Module):
       num_layers: LSTM layers.
       bidirectional: look at later frames too; not causal then.
       level_seconds: time constant of the running level, see `Normalise`.
+      normalise: see `Normalise`; without, the network gets the magnitudes as they are.
       unroll: of `lstm_scan`; changes speed alone.
+      dtype: of the matrix products; parameters, states and masks are float32.
     """
 
     stft: StftConfig
@@ -116,7 +149,9 @@ class LSTMMasker(nn.Module):
     num_layers: int = 1
     bidirectional: bool = False
     level_seconds: float = 10.0
+    normalise: bool = True
     unroll: int = 1
+    dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
         super().__post_init__()
@@ -141,18 +176,20 @@ class LSTMMasker(nn.Module):
         self, magnitude: jax.Array, carry: dict[str, Any], *, valid: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Predicts masks; see `jaxsep.models`."""
-        normalise = Normalise(self.stft, self.level_seconds, name="normalise")
+        normalise = Normalise(self.stft, self.level_seconds, self.normalise, name="normalise")
         x, level = normalise(magnitude, carry["level"])
-        x = jnp.tanh(nn.Dense(self.hidden_size, name="dense_1")(x))
+        dense = functools.partial(Dense, self.hidden_size, dtype=self.dtype)
+        x = dense(activation=jnp.tanh, name="dense_1")(x)
         # As in Open-Unmix, the later layers see what entered the recurrence beside its result.
         skipped, states = x, []
         for index, state in enumerate(carry["lstm"]):
+            name = f"lstm_{index + 1}"
             layer = LSTMLayer(
-                self.hidden_size, self.bidirectional, self.unroll, name=f"lstm_{index + 1}"
+                self.hidden_size, self.bidirectional, self.unroll, self.dtype, name=name
             )
             x, state = layer(x, state, valid=valid)
             states.append(state)
         x = jnp.concatenate([skipped, x], axis=-1)
-        x = nn.relu(nn.Dense(self.hidden_size, name="dense_2")(x))
-        mask = MaskHead(self.stft, name="mask")(x)
+        x = dense(name="dense_2")(x)
+        mask = MaskHead(self.stft, self.dtype, name="mask")(x)
         return mask, {"level": level, "lstm": states}

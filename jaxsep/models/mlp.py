@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import LevelCarry, MaskHead, Normalise
+from jaxsep.models.common import Dense, LevelCarry, MaskHead, Normalise
 from jaxsep.stft_config import StftConfig
 
 
@@ -14,10 +14,14 @@ class MLPMasker(nn.Module):
     Attributes:
       stft: format of the magnitudes.
       hidden_size: units of the two inner layers.
+      normalise: see `Normalise`; without, the network gets the magnitudes as they are.
+      dtype: of the matrix products; parameters and masks are float32.
     """
 
     stft: StftConfig
     hidden_size: int = 512
+    normalise: bool = True
+    dtype: jnp.dtype = jnp.float32
 
     is_causal = True
 
@@ -31,7 +35,8 @@ class MLPMasker(nn.Module):
     ) -> tuple[jax.Array, LevelCarry]:
         """Predicts masks; see `jaxsep.models`."""
         del valid  # frames don't see each other
-        x, carry = Normalise(self.stft, level_seconds=0.0, name="normalise")(magnitude, carry)
-        x = nn.relu(nn.Dense(self.hidden_size, name="dense_1")(x))
-        x = nn.relu(nn.Dense(self.hidden_size, name="dense_2")(x))
-        return MaskHead(self.stft, name="mask")(x), carry
+        normalise = Normalise(self.stft, 0.0, self.normalise, name="normalise")
+        x, carry = normalise(magnitude, carry)
+        x = Dense(self.hidden_size, dtype=self.dtype, name="dense_1")(x)
+        x = Dense(self.hidden_size, dtype=self.dtype, name="dense_2")(x)
+        return MaskHead(self.stft, self.dtype, name="mask")(x), carry

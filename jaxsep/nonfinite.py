@@ -1,0 +1,146 @@
+"""A step whose loss or gradient isn't finite: where it went wrong, on what, and its replay.
+
+Such a step leaves a folder `WORKDIR/nonfinite/STEP`: `report.json`; the batch, one
+`batch-*.npz` from each process; and the masker as it was, readable like a checkpoint.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from jaxsep import checkpoints, health, partitioning, records
+from jaxsep.files import read_json, write_json
+from jaxsep.losses import LOSSES
+from jaxsep.programs import Programs
+from jaxsep.tfrecord import RecordSource
+from jaxsep.train_step import Batch, TrainState
+
+FOLDER = "nonfinite"
+REPORT = "report.json"
+NAMED_EXAMPLES = 3  # in a message; the report has all
+
+
+class ReplayError(Exception):
+    """There is nothing to replay."""
+
+
+def investigate(
+    workdir: epath.Path,
+    parts: Programs,
+    state: TrainState,
+    batch: Batch,
+    dataset: records.Dataset,
+    description: dict[str, Any],
+) -> str:
+    """Finds out what happened in a step and saves all that is needed to replay it.
+
+    Args:
+      workdir: gets the folder.
+      parts: of the training.
+      state: before the step.
+      batch: of the step.
+      dataset: where the batch is from.
+      description: for the saved masker's metadata.
+
+    Returns:
+      What happened, in a line.
+    """
+    order = parts.layers
+    found = jax.device_get(parts.examine(state.params, state.params, state.statistics, batch))
+    step = int(state.step) + 1
+    where = health.first_nonfinite(found["layers"], order, found["loss"])
+    examples = _name_examples(found["examples"], dataset)
+    folder = workdir / FOLDER / str(step)
+    metadata = {"sdr": None, **description}
+    checkpoints.save_model(folder, state.params, state.statistics, metadata)
+    process, count = jax.process_index(), jax.process_count()
+    with (folder / f"batch-{process:05d}-of-{count:05d}.npz").open("wb") as file:
+        np.savez(file, allow_pickle=False, **{n: _own_share(leaf) for n, leaf in batch.items()})
+    if process == 0:
+        layers = {name: _as_json(found["layers"][name]) for name in order}
+        report = {"step": step, "first": where, "layers": layers, "examples": examples}
+        write_json(folder / REPORT, report)
+    bad = [e for e in examples if isinstance(e["loss"], str)]
+    named = ", ".join(f"{e['track']} from {e['start']:.1f} s" for e in bad[:NAMED_EXAMPLES])
+    which = f"{len(bad)} of {len(examples)} examples" + (f" ({named}, ...)" if bad else "")
+    return f"{where or 'not repeatable'}; the loss isn't finite for {which}; saved in {folder}"
+
+
+def replay(
+    workdir: epath.Path, step: int
+) -> tuple[dict[str, dict[str, float]], str | None, dict[str, Any]]:
+    """Repeats the forward and backward pass of a saved step, on one device.
+
+    Returns:
+      Each layer's numbers, in the order of the forward pass; where the first one appeared that
+      isn't finite, or None; and the report of then.
+
+    Raises:
+      ReplayError: if that step wasn't saved.
+      checkpoints.CheckpointError: if its masker can't be restored.
+    """
+    folder = workdir / FOLDER / str(step)
+    shares = sorted(folder.glob("batch-*.npz")) if folder.is_dir() else []
+    if not shares or not (folder / REPORT).exists():
+        steps = sorted(int(p.name) for p in (workdir / FOLDER).glob("[0-9]*") if p.name.isdigit())
+        there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
+        raise ReplayError(f"{folder}: no saved step; {there}")
+    config = checkpoints.read_metadata(folder)["config"]
+    masker, variables = checkpoints.restore_masker(folder, dtype=config["compute_dtype"])
+    parts = []
+    for share in shares:
+        with share.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            parts.append(dict(arrays))
+    batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
+    mesh = partitioning.make_mesh(jax.local_devices()[:1])
+    examine = health.make_examine(
+        masker,
+        error_fn=LOSSES[config["loss"]],
+        mesh=mesh,
+        grad_accum_steps=config["grad_accum_steps"],
+    )
+    params, statistics = variables["params"], variables["statistics"]
+    found = jax.device_get(examine(params, params, statistics, batch))
+    order = health.layer_names(masker)
+    layers = {name: {n: float(v) for n, v in found["layers"][name].items()} for name in order}
+    report = read_json(folder / REPORT)
+    return layers, health.first_nonfinite(layers, order, found["loss"]), report
+
+
+def _name_examples(
+    examples: dict[str, np.ndarray], dataset: records.Dataset
+) -> list[dict[str, Any]]:
+    """Says of each example of a batch which place of which track it is."""
+    source = RecordSource(dataset.shards("train"))
+    hop_seconds = dataset.stft.hop_length / dataset.stft.sample_rate
+    named = []
+    for place, record in enumerate(examples["record"]):
+        stored = dataset.codec.decode(source[int(record)])
+        first_frame = int(examples["first_frame"][place])
+        named.append(
+            {
+                "track": stored["track"],
+                "start": float(stored["start"]) + first_frame * hop_seconds,
+                "seconds": int(examples["num_frames"][place]) * hop_seconds,
+                "record": int(record),
+                "first_frame": first_frame,
+                "swapped": bool(examples["swapped"][place]),
+                **_as_json({"loss": examples["loss"][place]}),
+            }
+        )
+    return named
+
+
+def _own_share(leaf: jax.Array) -> np.ndarray:
+    """Returns the rows of an array that this process holds."""
+    shards = sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+
+def _as_json(numbers: dict[str, Any]) -> dict[str, float | str]:
+    """Spells out what JSON has no numbers for: "nan", "inf"."""
+    values = {name: float(value) for name, value in numbers.items()}
+    return {name: v if np.isfinite(v) else str(v) for name, v in values.items()}

@@ -1,0 +1,105 @@
+"""From a config to what runs on the devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxsep import health, models, optimizer, partitioning, records
+from jaxsep.losses import LOSSES
+from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
+
+AT_LEAST_1 = (
+    *("num_train_steps", "batch_size", "grad_accum_steps", "max_skipped_in_row"),
+    *("log_every_steps", "eval_every_steps", "checkpoint_every_steps", "health_every_steps"),
+)
+
+
+class ConfigError(Exception):
+    """A field of the config has a value that can't be used."""
+
+
+class Programs(NamedTuple):
+    """What runs on the devices.
+
+    Attributes:
+      mesh: the devices.
+      state: before the first step.
+      train_step: of `train_step.make_train_step`.
+      eval_step: of `train_step.make_eval_step`.
+      examine: of `health.make_examine`.
+      layers: names, in the order of the forward pass.
+    """
+
+    mesh: jax.sharding.Mesh
+    state: TrainState
+    train_step: Callable[..., Any]
+    eval_step: Callable[..., Any]
+    examine: Callable[..., Any]
+    layers: list[str]
+
+
+def build(config: Any, dataset: records.Dataset) -> Programs:
+    """Makes the jitted functions and the first state of a training.
+
+    Raises:
+      ConfigError: if a field of the config has a value that can't be used.
+    """
+    _check(config)
+    mesh = partitioning.make_mesh()
+    try:
+        if config.loss not in LOSSES:
+            raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
+        error_fn = LOSSES[config.loss]
+        masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
+        schedule = optimizer.make_schedule(
+            config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
+    variables = models.init(masker, jax.random.key(config.seed))
+    variables = models.with_statistics(variables, dataset.statistics())
+    state = create_state(variables, adam, with_ema=config.ema_decay > 0)
+    shared = {"error_fn": error_fn, "mesh": mesh, "grad_accum_steps": config.grad_accum_steps}
+    return Programs(
+        mesh=mesh,
+        state=jax.device_put(state, partitioning.replicated(mesh)),
+        train_step=make_train_step(
+            masker,
+            adam,
+            schedule,
+            grad_clip_norm=config.grad_clip_norm,
+            ema_decay=config.ema_decay,
+            **shared,
+        ),
+        # In float32, as checkpoints are restored.
+        eval_step=make_eval_step(models.create(stft=dataset.stft, **config.model), mesh=mesh),
+        examine=health.make_examine(masker, **shared),
+        layers=health.layer_names(masker),
+    )
+
+
+def _check(config: Any) -> None:
+    """Raises ConfigError for numbers that no training can have."""
+    for name in AT_LEAST_1:
+        if config[name] < 1:
+            raise ConfigError(f"{name}={config[name]} must be 1 or more")
+    for name in ("learning_rate", "grad_clip_norm"):
+        if not config[name] > 0:
+            raise ConfigError(f"{name}={config[name]} must be more than 0")
+    for name in ("plateau_patience", "early_stopping_patience", "warmup_steps"):
+        if config[name] < 0:
+            raise ConfigError(f"{name}={config[name]} must be 0 or more")
+    for name in ("ema_decay", "plateau_factor"):
+        if not 0 <= config[name] < 1:
+            raise ConfigError(f"{name}={config[name]} must be at least 0 and less than 1")
+    if config.crop_frames is not None and config.crop_frames < 1:
+        raise ConfigError(f"crop_frames={config.crop_frames} must be 1 or more")
+    devices, parts = jax.device_count(), config.grad_accum_steps
+    if config.batch_size % (devices * parts):
+        accumulated = f" times grad_accum_steps={parts}" if parts > 1 else ""
+        raise ConfigError(
+            f"batch_size={config.batch_size} is not divisible by {devices} devices{accumulated};"
+            f" use a multiple of {devices * parts}"
+        )

@@ -1,0 +1,141 @@
+"""The numbers of a training: shown, written and added up."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorboardX
+from etils import epath
+from tqdm import tqdm
+
+METRICS = "metrics.jsonl"
+HEALTH = "health"
+
+
+@dataclasses.dataclass
+class Totals:
+    """Sums over a training, over all its runs.
+
+    Attributes:
+      seconds: of everything, since the process began to train.
+      step_seconds: of the steps alone, without validation and checkpoints.
+      data_wait_seconds: of those, spent waiting for the next batch.
+      clipped: steps whose gradient was clipped.
+      skipped: steps left out because loss or gradient weren't finite.
+      scores: of the validations in dB, oldest first.
+    """
+
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    data_wait_seconds: float = 0.0
+    clipped: int = 0
+    skipped: int = 0
+    scores: list[float] = dataclasses.field(default_factory=list)
+
+
+class TrainLog:
+    """Shows a progress bar, and writes scalars as JSON lines and for TensorBoard.
+
+    Args:
+      workdir: gets `metrics.jsonl` and TensorBoard's event files.
+      totals: so far; counted on.
+      step: where the training begins or goes on.
+      num_steps: of the whole training.
+      batch_size: examples in a step.
+      every: steps between two lines.
+      active: whether to show and write at all; one process of a pod does.
+    """
+
+    def __init__(
+        self,
+        workdir: epath.Path,
+        totals: Totals,
+        *,
+        step: int,
+        num_steps: int,
+        batch_size: int,
+        every: int,
+        active: bool,
+    ):
+        self.totals = totals
+        self._before = dataclasses.replace(totals)
+        self._step_before, self._mark = step, time.monotonic()
+        self._batch_size, self._every, self._active = batch_size, every, active
+        self._bar = tqdm(
+            total=num_steps * batch_size,
+            initial=step * batch_size,
+            unit=" examples",
+            desc="training",
+            disable=not active,
+            mininterval=1.0,
+        )
+        if active:
+            self._file = (workdir / METRICS).open("a")
+            self._board = tensorboardX.SummaryWriter(str(workdir), write_to_disk=True)
+
+    def add(self, step: int, metrics: Mapping[str, float], waited: float) -> None:
+        """Counts a step; shows and writes it if it is its turn.
+
+        Args:
+          step: its number.
+          metrics: of `train_step`.
+          waited: seconds spent waiting for its batch.
+        """
+        totals, now = self.totals, time.monotonic()
+        totals.step_seconds += now - self._mark
+        self._mark = now
+        totals.data_wait_seconds += waited
+        totals.clipped += int(metrics["clipped"])
+        totals.skipped += int(metrics["skipped"])
+        self._bar.update(self._batch_size)
+        if step % self._every and step > 1:
+            return
+        steps, before = step - self._step_before, self._before
+        seconds = totals.step_seconds - before.step_seconds
+        shares = {
+            "clipped": (totals.clipped - before.clipped) / steps,
+            "skipped": (totals.skipped - before.skipped) / steps,
+            "data_wait": (totals.data_wait_seconds - before.data_wait_seconds) / seconds,
+            "examples_per_second": steps * self._batch_size / seconds,
+        }
+        self._before, self._step_before = dataclasses.replace(totals), step
+        values = {n: metrics[n] for n in ("loss", "grad_norm", "learning_rate")} | shares
+        self.write(step, {f"train/{name}": value for name, value in values.items()})
+        self._bar.set_postfix(loss=f"{metrics['loss']:.4f}", grad=f"{metrics['grad_norm']:.2g}")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps what takes place inside from counting as time of the steps."""
+        yield
+        self._mark = time.monotonic()
+
+    def write(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Writes numbers of a step; what isn't finite becomes null in the JSON lines."""
+        if not self._active:
+            return
+        values = {name: float(value) for name, value in scalars.items()}
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def write_health(self, step: int, layers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes the numbers of each layer (`jaxsep.health`)."""
+        numbers = {
+            f"{HEALTH}/{layer}/{name}": value
+            for layer, values in layers.items()
+            for name, value in values.items()
+        }
+        self.write(step, numbers)
+
+    def close(self) -> None:
+        """Ends the progress bar and the files."""
+        self._bar.close()
+        if self._active:
+            self._file.close()
+            self._board.close()
