@@ -47,8 +47,9 @@ def get_config() -> ConfigDict:
     # Of the moving average of the parameters, which is then what is validated and separates;
     # 0.999 averages some 1,000 steps. 0: no average.
     config.ema_decay = 0.0
-    # Updates in a row whose loss or gradient isn't finite, before the training stops.
-    config.max_skipped_in_row = 20
+    # Updates in a row that fail (loss or gradient not finite, or gradient exactly 0), before the
+    # training stops.
+    config.max_failed_in_row = 20
 
     # Steps between lines in metrics.jsonl; between validations, each with a checkpoint; between
     # checkpoints; and between looks into the layers, each of which costs as much as a step.

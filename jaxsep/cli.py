@@ -34,6 +34,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     separate.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     separate.set_defaults(run=_separate)
+    health = commands.add_parser(
+        "health",
+        help="show what goes in and out of each layer of a training",
+        description="Prints the latest look into each layer of a training and draws all of them"
+        " over time, in WORKDIR/health.png.",
+    )
+    health.add_argument("workdir", type=Path, metavar="WORKDIR", help="a training's folder")
+    health.add_argument("--step", type=int, metavar="N", help="not the latest look but this one")
+    health.add_argument(
+        "--replay", type=int, metavar="N", help="repeat step N, of those in WORKDIR/failed_steps"
+    )
+    health.set_defaults(run=_health)
     args = parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names needn't be UTF-8
@@ -85,6 +97,45 @@ def _separate(args: argparse.Namespace) -> int:
     if not failed_early and not failed_midway:
         return 0
     return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED
+
+
+def _health(args: argparse.Namespace) -> int:
+    from etils import epath
+
+    from jaxsep import failures, health_report, plots
+    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+
+    quiet_background_errors()
+    workdir = epath.Path(args.workdir)
+    try:
+        if args.replay is not None:
+            layers, cause, report = failures.replay(workdir, args.replay)
+            health_report.print_layers(layers, f"step {args.replay}, replayed")
+            print("then:", report["cause"] or "nothing found when repeated")
+            print("now: ", cause or "nothing is wrong")
+            return 0
+        steps = health_report.read_metrics(workdir)
+    except (failures.ReplayError, health_report.NoMetricsError, CheckpointError) as error:
+        _complain(str(error))
+        return USAGE_ERROR
+    health_report.print_metrics(steps)
+    for report in failures.list_reports(workdir):
+        print(f"step {report['step']} failed: {report['cause']} (--replay={report['step']})")
+    looks = {step: layers for step in steps if (layers := health_report.layers_at(steps[step]))}
+    if not looks or args.step not in (None, *looks):
+        there = f"there are {', '.join(map(str, sorted(looks)))}" if looks else "there is none yet"
+        _complain(f"{workdir}: no look into the layers at that step; {there}")
+        return USAGE_ERROR
+    step = max(looks) if args.step is None else args.step
+    health_report.print_layers(looks[step], f"step {step}")
+    picture = workdir / "health.png"
+    try:
+        plots.save_health(picture, looks, title=str(workdir))
+    except OSError as error:
+        _complain(f"{picture}: can't be written ({error.strerror})")
+        return SOME_FAILED
+    print("picture:", picture)
+    return 0
 
 
 def unique_names(paths: list[Path]) -> list[str]:

@@ -4,7 +4,8 @@ A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numb
 
 * `in_rms`, `in_max`, `out_rms`, `out_max`: root mean square and largest size of its activations;
 * `dead`: share of its ReLU units that answered 0 to every frame of the batch;
-* `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm.SATURATED`);
+* `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm.SATURATED`), or of the mask's
+  values so near that hardly any gradient passes (`SATURATED_MASK`);
 * `cell_max`: largest LSTM cell state;
 * `grad_norm` (before clipping), `param_norm`, and `update_ratio`: size of the update that was
   made over that of the parameters.
@@ -23,11 +24,12 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxsep.losses import ErrorFn
-from jaxsep.models.common import Dense
+from jaxsep.models.common import Dense, MaskHead
 from jaxsep.partitioning import batch_sharding, replicated
 from jaxsep.train_step import Batch, accumulate, make_loss_fn
 
 LayerNumbers = dict[str, dict[str, Any]]
+SATURATED_MASK = 1e-6
 # What names an example of a training batch, beside its loss.
 ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
@@ -95,8 +97,8 @@ def layer_names(masker: nn.Module) -> list[str]:
     return watch.order
 
 
-def first_nonfinite(layers: LayerNumbers, order: Sequence[str], loss: float) -> str | None:
-    """Names where in a step the first number appeared that isn't finite.
+def find_cause(layers: LayerNumbers, order: Sequence[str], loss: float) -> str | None:
+    """Names the layer in which a step went wrong: first going forward, then going backward.
 
     Args:
       layers: as `make_examine` gives them.
@@ -104,17 +106,21 @@ def first_nonfinite(layers: LayerNumbers, order: Sequence[str], loss: float) -> 
       loss: of the same step.
 
     Returns:
-      For example "forward, output of lstm_1", or None if all is finite.
+      For example "forward, the output of lstm_1 is not finite", or None if nothing is wrong.
     """
     for name in order:
         for side, word in (("in", "input"), ("out", "output")):
             if not np.isfinite(layers[name][f"{side}_max"]):
-                return f"forward, {word} of {name}"
+                return f"forward, the {word} of {name} is not finite"
     if not np.isfinite(loss):
-        return "forward, loss"
-    for name in reversed(order):
-        if not np.isfinite(layers[name].get("grad_norm", 0.0)):
-            return f"backward, gradient of {name}"
+        return "forward, the loss is not finite"
+    trained = [name for name in reversed(order) if "grad_norm" in layers[name]]
+    for name in trained:
+        if not np.isfinite(layers[name]["grad_norm"]):
+            return f"backward, the gradient of {name} is not finite"
+    if all(layers[name]["grad_norm"] == 0 for name in trained):
+        saturated = layers[trained[0]].get("saturated", 0.0)
+        return f"backward, no gradient passes {trained[0]} ({saturated:.0%} of it saturated)"
     return None
 
 
@@ -126,7 +132,7 @@ def remarks(numbers: Mapping[str, float]) -> list[str]:
     if numbers.get("dead", 0) > 0.5:
         found.append("most ReLUs dead")
     if numbers.get("saturated", 0) > 0.9:
-        found.append("gates saturated")
+        found.append("saturated")
     if numbers.get("update_ratio", 0) > 0.1:
         found.append("updates too large")
     if numbers.get("grad_norm", 1) == 0:
@@ -154,6 +160,9 @@ class _Watch:
             if context.method_name == "__call__" and len(layer.path) == 1 and layer.name:
                 activation = output[0] if isinstance(output, tuple) else output
                 seen[layer.name] = {**_sizes("in", args[0]), **_sizes("out", activation)}
+                if isinstance(layer, MaskHead):
+                    from_edge = jnp.minimum(activation, 1 - activation)
+                    seen[layer.name]["saturated"] = jnp.mean(from_edge < SATURATED_MASK)
                 if isinstance(layer, Dense) and layer.activation is nn.relu:
                     units = activation.reshape(-1, activation.shape[-1])
                     seen[layer.name]["dead"] = jnp.mean(jnp.all(units == 0, axis=0))

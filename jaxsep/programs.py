@@ -10,7 +10,7 @@ from jaxsep.losses import LOSSES
 from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
 
 AT_LEAST_1 = (
-    *("num_train_steps", "batch_size", "grad_accum_steps", "max_skipped_in_row"),
+    *("num_train_steps", "batch_size", "grad_accum_steps", "max_failed_in_row"),
     *("log_every_steps", "eval_every_steps", "checkpoint_every_steps", "health_every_steps"),
 )
 

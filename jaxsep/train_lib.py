@@ -11,8 +11,9 @@ from absl import logging
 from etils import epath
 
 import jaxsep
-from jaxsep import checkpoints, nonfinite, optimizer, partitioning, programs, records, workdir
+from jaxsep import checkpoints, failures, optimizer, partitioning, programs, records, workdir
 from jaxsep.files import absolute, write_json
+from jaxsep.health import LayerNumbers
 from jaxsep.input_pipeline import train_batches
 from jaxsep.interrupts import StopRequest
 from jaxsep.train_log import Totals, TrainLog
@@ -21,11 +22,11 @@ from jaxsep.validation import draw_example, validate
 
 FINISHED = "finished"
 STOPPED_EARLY = "stopped early"
-INVESTIGATED_STEPS = 3  # of those that aren't finite, in one run; the others are counted
+INVESTIGATED_STEPS = 3  # of those left out in one run; the others are counted
 
 
 class DivergenceError(Exception):
-    """The gradients stayed non-finite."""
+    """Too many updates failed in a row."""
 
 
 class Step(NamedTuple):
@@ -37,14 +38,12 @@ class Step(NamedTuple):
       batch: of all processes.
       results: `metrics` of the training step; what `health.make_examine` tells, or None, as
         `health`; and `stop`, the highest signal number that a process received.
-      waited: seconds that the batch was waited for.
     """
 
     number: int
     before: TrainState
     batch: Batch
     results: dict[str, Any]
-    waited: float
 
 
 def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
       programs.ConfigError, records.DatasetError: if the config or the data set can't be used.
       workdir.WorkdirError, checkpoints.CheckpointError: if `folder` belongs to another training,
         or what it holds is damaged.
-      DivergenceError: if the gradients stay non-finite.
+      DivergenceError: if too many updates fail in a row.
       KeyboardInterrupt: at a second Ctrl-C.
       OSError: if `folder` can't be written.
     """
@@ -112,7 +111,7 @@ class Training:
         self.state, self.totals, self.ended = parts.state, Totals(), ""
         self._saver = saver
         self._description = describe(config, dataset)
-        self._investigated, self._why = 0, ""
+        self._investigated = 0
         next_batch = 0
         if (restored := saver.restore_latest(self.state)) is not None:
             self.state, position, metadata = restored
@@ -177,9 +176,8 @@ class Training:
     def _dispatch(self, number: int, stop: StopRequest) -> Step:
         """Starts the next step and doesn't wait for it."""
         config, parts = self.config, self.parts
-        asked = time.monotonic()
-        share = next(self._batches)
-        waited = time.monotonic() - asked
+        with self.log.waiting():
+            share = next(self._batches)
         batch = partitioning.to_global_batch(share, parts.mesh)
         before = self.state
         scale = optimizer.plateau_scale(
@@ -191,39 +189,38 @@ class Training:
             results["health"] = parts.examine(
                 before.params, self.state.params, before.statistics, batch
             )
-        return Step(number, before, batch, results, waited)
+        return Step(number, before, batch, results)
 
     def _settle(self, step: Step) -> int:
         """Reads a step's numbers, acts on what they say, and returns the signal that came, or 0.
 
         Raises:
-          DivergenceError: if this was one non-finite step too many.
+          DivergenceError: if this was one failed update too many.
         """
         results = jax.device_get(step.results)
         metrics = results["metrics"]
-        self.log.add(step.number, metrics, step.waited)
+        self.log.add(step.number, metrics)
         if "health" in results:
-            layers = {name: results["health"]["layers"][name] for name in self.parts.layers}
-            self.log.write_health(step.number, layers)
-        if metrics["skipped"] and self._investigated < INVESTIGATED_STEPS:
+            self._log_health(step.number, results["health"]["layers"])
+        is_last = metrics["failed_in_row"] >= self.config.max_failed_in_row
+        if is_last or (metrics["skipped"] and self._investigated < INVESTIGATED_STEPS):
             self._investigated += 1
-            self._why = nonfinite.investigate(
-                self.folder,
-                self.parts,
-                step.before,
-                step.batch,
-                self.dataset,
-                self._description,
+            cause, layers = failures.investigate(
+                *(self.folder, self.parts, step.before, step.batch),
+                *(self.dataset, self._description),
             )
-            logging.warning("step %d left out, not finite: %s", step.number, self._why)
-        if metrics["skipped_in_row"] >= self.config.max_skipped_in_row:
-            raise DivergenceError(
-                f"loss or gradient was not finite {self.config.max_skipped_in_row} steps in a row,"
-                f" until step {step.number}: {self._why}. Look at it with `jaxsep health"
-                f" {self.folder}`; try a lower learning_rate or grad_clip_norm, or"
-                " model.normalise=True, in another --workdir"
-            )
+            self._log_health(step.number, layers)
+            if is_last:
+                raise DivergenceError(
+                    f"{self.config.max_failed_in_row} updates failed in a row, until step"
+                    f" {step.number}: {cause}. See `jaxsep health {self.folder}`; try"
+                    f" {_advise(self.config)} in another --workdir"
+                )
+            logging.warning("step %d is left out: %s", step.number, cause)
         return int(results["stop"])
+
+    def _log_health(self, number: int, layers: LayerNumbers) -> None:
+        self.log.write_health(number, {name: layers[name] for name in self.parts.layers})
 
     def _validate(self, number: int) -> float | None:
         score, _ = validate(
@@ -249,6 +246,17 @@ class Training:
         }
         # Batch s depends on the data, the seed and s alone, so this is the whole position.
         self._saver.save(self.state, {"next_batch": int(self.state.step)}, metadata)
+
+
+def _advise(config: Any) -> str:
+    """Names what may keep updates from failing, given what is set."""
+    ways = [f"a learning_rate below {config.learning_rate}"]
+    ways.append(f"a grad_clip_norm below {config.grad_clip_norm}")
+    if not config.model.normalise:
+        ways.append("model.normalise=True")
+    if config.compute_dtype != "float32":
+        ways.append("compute_dtype=float32")
+    return " or ".join(ways)
 
 
 def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:

@@ -77,18 +77,11 @@ class TrainLog:
             self._file = (workdir / METRICS).open("a")
             self._board = tensorboardX.SummaryWriter(str(workdir), write_to_disk=True)
 
-    def add(self, step: int, metrics: Mapping[str, float], waited: float) -> None:
-        """Counts a step; shows and writes it if it is its turn.
-
-        Args:
-          step: its number.
-          metrics: of `train_step`.
-          waited: seconds spent waiting for its batch.
-        """
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Counts a step, given its `train_step` metrics; shows and writes it if it is its turn."""
         totals, now = self.totals, time.monotonic()
         totals.step_seconds += now - self._mark
         self._mark = now
-        totals.data_wait_seconds += waited
         totals.clipped += int(metrics["clipped"])
         totals.skipped += int(metrics["skipped"])
         self._bar.update(self._batch_size)
@@ -106,6 +99,13 @@ class TrainLog:
         values = {n: metrics[n] for n in ("loss", "grad_norm", "learning_rate")} | shares
         self.write(step, {f"train/{name}": value for name, value in values.items()})
         self._bar.set_postfix(loss=f"{metrics['loss']:.4f}", grad=f"{metrics['grad_norm']:.2g}")
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts what takes place inside as waiting for data."""
+        asked = time.monotonic()
+        yield
+        self.totals.data_wait_seconds += time.monotonic() - asked
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

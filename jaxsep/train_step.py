@@ -28,7 +28,7 @@ class TrainState(struct.PyTreeNode):
       params: of the masker.
       statistics: of the data set, as the masker keeps them; constant.
       opt_state: of the optimizer.
-      skipped_in_row: updates left out one after another because they weren't finite, int32.
+      failed_in_row: updates that failed one after another, int32.
       ema_params: exponential moving average of `params`, or None.
     """
 
@@ -36,7 +36,7 @@ class TrainState(struct.PyTreeNode):
     params: Any
     statistics: Any
     opt_state: Any
-    skipped_in_row: jax.Array
+    failed_in_row: jax.Array
     ema_params: Any = None
 
     @property
@@ -56,7 +56,7 @@ def create_state(
         params=params,
         statistics=variables["statistics"],
         opt_state=optimizer.init(params),
-        skipped_in_row=jnp.zeros((), jnp.int32),
+        failed_in_row=jnp.zeros((), jnp.int32),
         ema_params=params if with_ema else None,
     )
 
@@ -74,9 +74,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, float], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the jitted training step.
 
-    An update whose gradient isn't finite is left out and counted. The state is not donated: the
-    one before the step is what shows why the step went wrong (`jaxsep.health`), and it is small
-    beside the activations.
+    An update whose loss or gradient isn't finite is left out. It has failed, as has one whose
+    gradient is exactly 0. The state is not donated: the one before the step is what shows why the
+    step failed (`jaxsep.failures`), and it is small beside the activations.
 
     Args:
       masker: of `jaxsep.models`.
@@ -92,7 +92,7 @@ def make_train_step(
     Returns:
       A function from state, batch (`jaxsep.input_pipeline`) and a factor of the learning rate to
       the next state and the scalars `loss`, `grad_norm` (before clipping), `learning_rate`,
-      `clipped`, `skipped`, `skipped_in_row`.
+      `clipped`, `skipped` (left out), `failed_in_row`.
     """
     loss_fn = make_loss_fn(masker, error_fn)
 
@@ -111,12 +111,13 @@ def make_train_step(
         # Clipping turns an infinite gradient into NaN, which would poison all that follows.
         is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(value)
         keep = functools.partial(jnp.where, is_finite)
+        is_sound = is_finite & (grad_norm > 0)
         new_state = state.replace(
             step=state.step + 1,
             params=jax.tree.map(keep, params, state.params),
             opt_state=jax.tree.map(keep, opt_state, state.opt_state),
             ema_params=jax.tree.map(keep, ema_params, state.ema_params),
-            skipped_in_row=jnp.where(is_finite, 0, state.skipped_in_row + 1),
+            failed_in_row=jnp.where(is_sound, 0, state.failed_in_row + 1),
         )
         metrics = {
             "loss": value,
@@ -124,7 +125,7 @@ def make_train_step(
             "learning_rate": learning_rate,
             "clipped": (is_finite & (grad_norm > grad_clip_norm)).astype(jnp.float32),
             "skipped": 1.0 - is_finite.astype(jnp.float32),
-            "skipped_in_row": new_state.skipped_in_row,
+            "failed_in_row": new_state.failed_in_row,
         }
         return new_state, metrics
 

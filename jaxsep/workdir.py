@@ -18,7 +18,7 @@ MAY_CHANGE = (
     "eval_every_steps",
     "checkpoint_every_steps",
     "health_every_steps",
-    "max_skipped_in_row",
+    "max_failed_in_row",
 )
 
 

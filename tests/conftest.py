@@ -1,5 +1,6 @@
 """Small data sets that several tests share."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def tiny_settings(**changes) -> Settings:
         "seed": 0,
     }
     return Settings(**{**fields, **changes})
+
+
+def tiny_config(dataset, recipe: str = "lstm", **changes):
+    config = importlib.import_module(f"configs.{recipe}").get_config()
+    config.update(
+        data_dir=str(dataset.path), num_train_steps=6, batch_size=2, crop_frames=32, warmup_steps=1
+    )
+    config.update(eval_every_steps=3, log_every_steps=1)
+    config.model.hidden_size = 8
+    config.update_from_flattened_dict(changes)
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,3 @@
-import importlib
 import json
 import shutil
 import signal
@@ -6,7 +5,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from conftest import tiny_band, tiny_settings
+from conftest import tiny_band, tiny_config, tiny_settings
 from etils import epath
 
 from data_prep.write_dataset import prepare
@@ -20,17 +19,6 @@ from jaxsep.separator import Separator
 from jaxsep.tfrecord import DataCorruptionError
 from jaxsep.train_lib import DivergenceError, train_and_evaluate
 from jaxsep.workdir import WorkdirError
-
-
-def tiny_config(dataset, recipe: str = "lstm", **changes):
-    config = importlib.import_module(f"configs.{recipe}").get_config()
-    config.update(
-        data_dir=str(dataset.path), num_train_steps=6, batch_size=2, crop_frames=32, warmup_steps=1
-    )
-    config.update(eval_every_steps=3, log_every_steps=1)
-    config.model.hidden_size = 8
-    config.update_from_flattened_dict(changes)
-    return config
 
 
 def raise_at_step(number: int):
@@ -150,8 +138,10 @@ def test_gradients_that_are_not_finite_leave_the_parameters_alone(
 
 def test_gradients_that_stay_non_finite_stop_the_run(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(LOSSES, "broken", lambda mask, **stems: mask * np.inf)
-    config = tiny_config(tiny_dataset, "mlp", loss="broken", max_skipped_in_row=2)
-    with pytest.raises(DivergenceError, match="not finite 2 steps in a row, until step 2"):
+    config = tiny_config(tiny_dataset, "mlp", loss="broken", max_failed_in_row=2)
+    with pytest.raises(
+        DivergenceError, match="2 updates failed in a row, until step 2: forward, the loss is not"
+    ):
         train_and_evaluate(config, tmp_path)
 
 

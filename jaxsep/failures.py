@@ -1,6 +1,6 @@
-"""A step whose loss or gradient isn't finite: where it went wrong, on what, and its replay.
+"""A step whose update failed: in which layer, on which examples, and its replay.
 
-Such a step leaves a folder `WORKDIR/nonfinite/STEP`: `report.json`; the batch, one
+Such a step leaves a folder `WORKDIR/failed_steps/STEP`: `report.json`; the batch, one
 `batch-*.npz` from each process; and the masker as it was, readable like a checkpoint.
 """
 
@@ -18,7 +18,7 @@ from jaxsep.programs import Programs
 from jaxsep.tfrecord import RecordSource
 from jaxsep.train_step import Batch, TrainState
 
-FOLDER = "nonfinite"
+FOLDER = "failed_steps"
 REPORT = "report.json"
 NAMED_EXAMPLES = 3  # in a message; the report has all
 
@@ -34,7 +34,7 @@ def investigate(
     batch: Batch,
     dataset: records.Dataset,
     description: dict[str, Any],
-) -> str:
+) -> tuple[str, health.LayerNumbers]:
     """Finds out what happened in a step and saves all that is needed to replay it.
 
     Args:
@@ -46,12 +46,12 @@ def investigate(
       description: for the saved masker's metadata.
 
     Returns:
-      What happened, in a line.
+      What happened, in a line; and each layer's numbers.
     """
     order = parts.layers
     found = jax.device_get(parts.examine(state.params, state.params, state.statistics, batch))
     step = int(state.step) + 1
-    where = health.first_nonfinite(found["layers"], order, found["loss"])
+    cause = health.find_cause(found["layers"], order, found["loss"])
     examples = _name_examples(found["examples"], dataset)
     folder = workdir / FOLDER / str(step)
     metadata = {"sdr": None, **description}
@@ -61,12 +61,19 @@ def investigate(
         np.savez(file, allow_pickle=False, **{n: _own_share(leaf) for n, leaf in batch.items()})
     if process == 0:
         layers = {name: _as_json(found["layers"][name]) for name in order}
-        report = {"step": step, "first": where, "layers": layers, "examples": examples}
+        report = {"step": step, "cause": cause, "layers": layers, "examples": examples}
         write_json(folder / REPORT, report)
     bad = [e for e in examples if isinstance(e["loss"], str)]
     named = ", ".join(f"{e['track']} from {e['start']:.1f} s" for e in bad[:NAMED_EXAMPLES])
-    which = f"{len(bad)} of {len(examples)} examples" + (f" ({named}, ...)" if bad else "")
-    return f"{where or 'not repeatable'}; the loss isn't finite for {which}; saved in {folder}"
+    which = f"; {len(bad)} of {len(examples)} examples, {named}" if bad else ""
+    message = f"{cause or 'nothing found when repeated'}{which}; saved in {folder}"
+    return message, found["layers"]
+
+
+def list_reports(workdir: epath.Path) -> list[dict[str, Any]]:
+    """Returns the reports of a training's failed steps, in their order."""
+    files = (workdir / FOLDER).glob(f"*/{REPORT}") if (workdir / FOLDER).is_dir() else ()
+    return sorted(map(read_json, files), key=lambda report: report["step"])
 
 
 def replay(
@@ -75,23 +82,22 @@ def replay(
     """Repeats the forward and backward pass of a saved step, on one device.
 
     Returns:
-      Each layer's numbers, in the order of the forward pass; where the first one appeared that
-      isn't finite, or None; and the report of then.
+      Each layer's numbers, in the order of the forward pass; the cause (`health.find_cause`); and
+      the report of then.
 
     Raises:
       ReplayError: if that step wasn't saved.
       checkpoints.CheckpointError: if its masker can't be restored.
     """
     folder = workdir / FOLDER / str(step)
-    shares = sorted(folder.glob("batch-*.npz")) if folder.is_dir() else []
-    if not shares or not (folder / REPORT).exists():
-        steps = sorted(int(p.name) for p in (workdir / FOLDER).glob("[0-9]*") if p.name.isdigit())
-        there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
-        raise ReplayError(f"{folder}: no saved step; {there}")
+    reports = {report["step"]: report for report in list_reports(workdir)}
+    if step not in reports:
+        there = f"there are {', '.join(map(str, reports))}" if reports else "there are none"
+        raise ReplayError(f"{folder}: no failed step saved; {there}")
     config = checkpoints.read_metadata(folder)["config"]
     masker, variables = checkpoints.restore_masker(folder, dtype=config["compute_dtype"])
     parts = []
-    for share in shares:
+    for share in sorted(folder.glob("batch-*.npz")):
         with share.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             parts.append(dict(arrays))
     batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -106,8 +112,7 @@ def replay(
     found = jax.device_get(examine(params, params, statistics, batch))
     order = health.layer_names(masker)
     layers = {name: {n: float(v) for n, v in found["layers"][name].items()} for name in order}
-    report = read_json(folder / REPORT)
-    return layers, health.first_nonfinite(layers, order, found["loss"]), report
+    return layers, health.find_cause(layers, order, found["loss"]), reports[step]
 
 
 def _name_examples(
