@@ -21,6 +21,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Puts arrays that every process holds, equal, on every device."""
+    # By way of the host: arrays on a device of one process can't be copied to another's.
+    return jax.device_put(jax.tree.map(np.asarray, tree), replicated(mesh))
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of arrays whose first axis is the batch."""
     return NamedSharding(mesh, PartitionSpec("data"))

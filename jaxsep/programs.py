@@ -64,7 +64,7 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
     shared = {"error_fn": error_fn, "mesh": mesh, "grad_accum_steps": config.grad_accum_steps}
     return Programs(
         mesh=mesh,
-        state=jax.device_put(state, partitioning.replicated(mesh)),
+        state=partitioning.replicate(state, mesh),
         train_step=make_train_step(
             masker,
             adam,

@@ -281,9 +281,12 @@ def _summarise(training: Training) -> dict[str, Any]:
     steps = int(training.state.step)
     score, mixture_score = checkpoints.read_metadata(best)["sdr"], None
     if training.ended in (FINISHED, STOPPED_EARLY):
-        replicated = jax.device_put(variables, partitioning.replicated(mesh))
         score, mixture_score = validate(
-            training.parts.eval_step, replicated, dataset, batch_size=config.batch_size, mesh=mesh
+            training.parts.eval_step,
+            partitioning.replicate(variables, mesh),
+            dataset,
+            batch_size=config.batch_size,
+            mesh=mesh,
         )
         if jax.process_index() == 0:
             draw_example(folder / "spectrograms.png", dataset, masker, variables)

@@ -1,31 +1,9 @@
 """`train.py` as a user types it."""
 
-import json
-import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-
-
-def losses(dataset, workdir, devices: int) -> list[float]:
-    command = [sys.executable, "train.py", "--config=configs/lstm.py", f"--workdir={workdir}"]
-    command += [f"--config.data_dir={dataset.path}", "--config.batch_size=8"]
-    command += ["--config.num_train_steps=5", "--config.log_every_steps=1"]
-    command += ["--config.model.hidden_size=16", "--config.crop_frames=40"]
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **flags}
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    values = [json.loads(line) for line in lines]
-    return [line["train/loss"] for line in values if "train/loss" in line]
-
-
-def test_one_and_eight_devices_give_the_same_losses(tiny_dataset, tmp_path):
-    one, eight = (losses(tiny_dataset, tmp_path / str(n), n) for n in (1, 8))
-    assert len(one) == 5
-    np.testing.assert_allclose(one, eight, rtol=1e-5)
 
 
 def run_train(*arguments: str):
