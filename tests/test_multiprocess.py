@@ -66,7 +66,10 @@ def alone(tiny_dataset, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("hardware", [{"devices": 8}, {"devices": 2, "processes": 2}], ids=str)
+HARDWARE = [{"devices": 8}, {"devices": 2, "processes": 2, "grad_accum_steps": 2}]
+
+
+@pytest.mark.parametrize("hardware", HARDWARE, ids=str)
 def test_other_hardware_gives_the_same_losses(alone, tiny_dataset, tmp_path, hardware):
     finish(start(tiny_dataset, tmp_path, **hardware))
     one, other = logged(alone), logged(tmp_path)

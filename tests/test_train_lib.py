@@ -100,6 +100,63 @@ def test_an_interrupted_training_ends_with_the_same_parameters(
     jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
 
 
+ALL_FEATURES = {
+    "ema_decay": 0.9,
+    "compute_dtype": "bfloat16",
+    "grad_accum_steps": 2,
+    "schedule": "constant",
+    "plateau_patience": 1,
+    "eval_every_steps": 1,
+}
+
+
+def test_average_bfloat16_accumulation_and_plateau_survive_a_crash(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    config = tiny_config(tiny_dataset, learning_rate=0.3, **ALL_FEATURES)
+    train_and_evaluate(config, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(partitioning, "to_global_batch", raise_at_step(13))
+        train_and_evaluate(config, tmp_path / "crashed")
+    summary = train_and_evaluate(config, tmp_path / "crashed")
+    whole, crashed = (restored(tmp_path / name, 6) for name in ("whole", "crashed"))
+    jax.tree.map(np.testing.assert_array_equal, whole, crashed)
+    assert summary["sdr"] == json.loads((tmp_path / "whole" / "summary.json").read_text())["sdr"]
+    lines = (tmp_path / "crashed" / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line).get("train/learning_rate") for line in lines]
+    assert min(rate for rate in rates if rate) < 0.3 - 1e-6  # there was a plateau
+
+
+def test_training_stops_early_and_stays_stopped(tiny_dataset, tmp_path, monkeypatch):
+    scores = iter([5.0, 4.0, 3.0])
+    monkeypatch.setattr(train_lib, "validate", lambda *_, **__: (next(scores, 5.0), 0.0))
+    config = tiny_config(tiny_dataset, "mlp", num_train_steps=9, early_stopping_patience=2)
+    config.eval_every_steps = 1
+    for _ in range(2):
+        summary = train_and_evaluate(config, tmp_path)
+        assert (summary["ended"], summary["steps"]) == ("stopped early", 3)
+        assert summary["checkpoint"].endswith("checkpoints/1")
+
+
+def test_a_data_set_that_vanishes_stops_the_training_and_leaves_its_checkpoints(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    data, shard = copy_of(tiny_dataset, tmp_path / "data")
+    assemble, calls = partitioning.to_global_batch, []
+
+    def vanish(batch, mesh):
+        calls.append(batch)
+        if len(calls) == 4:
+            shard.unlink()
+        return assemble(batch, mesh)
+
+    monkeypatch.setattr(partitioning, "to_global_batch", vanish)
+    config = tiny_config(tiny_dataset, data_dir=str(data), num_train_steps=60)
+    with pytest.raises(OSError, match=shard.name):
+        train_and_evaluate(config, tmp_path / "workdir")
+    assert checkpoints.find_checkpoints(tmp_path / "workdir")
+
+
 def test_relative_workdirs_work(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train_and_evaluate(tiny_config(tiny_dataset, "mlp"), "workdirs/mine")
@@ -123,6 +180,8 @@ def test_a_workdir_of_another_training_is_refused(tiny_dataset, tmp_path):
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     with pytest.raises(WorkdirError, match=r"learning_rate 0\.001, not 0\.1"):
         train_and_evaluate(tiny_config(tiny_dataset, learning_rate=0.1), tmp_path)
+    with pytest.raises(WorkdirError, match=r"\(model.hidden_size 8, not 16\)"):
+        train_and_evaluate(tiny_config(tiny_dataset, **{"model.hidden_size": 16}), tmp_path)
 
 
 def test_gradients_that_are_not_finite_leave_the_parameters_alone(
