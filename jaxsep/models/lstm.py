@@ -42,7 +42,7 @@ def lstm_scan(
       reverse: run from the last frame to the first.
       valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
       unroll: steps of the scan in one iteration of its loop.
-      dtype: of the matrix products, whose sums are float32 all the same, and of the outputs.
+      dtype: of the matrix products and of the outputs; gates and states are float32.
       watch: whether to compute the third result.
 
     Returns:
@@ -52,15 +52,14 @@ def lstm_scan(
     Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
     """
     # The input's part of the gates needs no recurrence: one large product instead of many small.
-    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    gates_x = product("btf,fg->tbg", x.astype(dtype), w_ih.astype(dtype)) + bias
-    w_hh = w_hh.astype(dtype)
+    w_ih, w_hh = w_ih.astype(dtype), w_hh.astype(dtype)
+    gates_x = jnp.einsum("btf,fg->tbg", x.astype(dtype), w_ih).astype(jnp.float32) + bias
 
     def step(carry, inputs):
         h, c = carry
         gate_x, is_valid = inputs
-        gates = gate_x + product("bh,hg->bg", h.astype(dtype), w_hh)
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        gates_h = (h.astype(dtype) @ w_hh).astype(jnp.float32)
+        i, f, g, o = jnp.split(gate_x + gates_h, 4, axis=-1)
         i, f, o = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o)
         new_c = f * c + i * jnp.tanh(g)
         new_h = o * jnp.tanh(new_c)
