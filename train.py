@@ -25,6 +25,7 @@ from data_prep.write_dataset import prepare
 from jaxsep import distributed, train_lib
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+from jaxsep.files import is_remote
 from jaxsep.metrics import waveform_sdr
 from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
@@ -91,7 +92,7 @@ def _train(config: Any) -> int:
         print(_describe(summary, workdir))
     if summary["ended"] == "SIGINT":
         return 130
-    if use_band and summary["ended"] != "SIGTERM":
+    if use_band and summary["ended"] != "SIGTERM" and not is_remote(workdir):
         print(_separate_example(Path(workdir)))
     return 0
 

@@ -26,9 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         " two add up to the song.",
     )
     separate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
-    separate.add_argument(
-        "--model", type=Path, required=True, help="a training's workdir, or one checkpoint"
-    )
+    separate.add_argument("--model", required=True, help="a training's workdir, or one checkpoint")
     separate.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
     )
@@ -40,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Prints the latest look into each layer of a training and draws all of them"
         " over time, in WORKDIR/health.png.",
     )
-    health.add_argument("workdir", type=Path, metavar="WORKDIR", help="a training's folder")
+    health.add_argument("workdir", metavar="WORKDIR", help="a training's folder")
     health.add_argument("--step", type=int, metavar="N", help="not the latest look but this one")
     health.add_argument(
         "--replay", type=int, metavar="N", help="repeat step N, of those in WORKDIR/failed_steps"

@@ -30,4 +30,9 @@ def read_json(path: epath.PathLike) -> Any:
 def absolute(path: epath.PathLike) -> epath.Path:
     """Makes a local path absolute, as Orbax wants it; a bucket's stays as it is."""
     path = epath.Path(path)
-    return path if "://" in str(path) else path.absolute()
+    return path if is_remote(path) else path.absolute()
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Tells whether a path is on a bucket."""
+    return "://" in str(path)

@@ -246,6 +246,7 @@ class Training:
         }
         # Batch s depends on the data, the seed and s alone, so this is the whole position.
         self._saver.save(self.state, {"next_batch": int(self.state.step)}, metadata)
+        self.log.sync()
 
 
 def _advise(config: Any) -> str:

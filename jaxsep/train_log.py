@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import tensorboardX
 from etils import epath
 from tqdm import tqdm
+
+from jaxsep.files import is_remote
 
 METRICS = "metrics.jsonl"
 HEALTH = "health"
@@ -74,8 +77,13 @@ class TrainLog:
             mininterval=1.0,
         )
         if active:
-            self._file = (workdir / METRICS).open("a")
-            self._board = tensorboardX.SummaryWriter(str(workdir), write_to_disk=True)
+            self._workdir, self._local = workdir, workdir
+            if is_remote(workdir):  # buckets know no appending
+                self._local = epath.Path(tempfile.mkdtemp())
+                if (workdir / METRICS).exists():
+                    (self._local / METRICS).write_bytes((workdir / METRICS).read_bytes())
+            self._file = (self._local / METRICS).open("a")
+            self._board = tensorboardX.SummaryWriter(str(self._local), write_to_disk=True)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Counts a step, given its `train_step` metrics; shows and writes it if it is its turn."""
@@ -133,9 +141,18 @@ class TrainLog:
         }
         self.write(step, numbers)
 
+    def sync(self) -> None:
+        """Brings what was written to the bucket, if the workdir is on one."""
+        if self._active and is_remote(self._workdir):
+            for file in self._local.iterdir():
+                (self._workdir / file.name).write_bytes(file.read_bytes())
+
     def close(self) -> None:
         """Ends the progress bar and the files."""
         self._bar.close()
         if self._active:
             self._file.close()
             self._board.close()
+            self.sync()
+            if is_remote(self._workdir):
+                self._local.rmtree()
