@@ -1,8 +1,12 @@
 """Starts `jax.distributed` where a training runs as several processes."""
 
 import re
+import socket
+import time
 
 import jax
+
+MEETING_SECONDS = 300  # how long processes wait for each other
 
 
 class DistributedError(Exception):
@@ -35,6 +39,8 @@ def start(
         raise DistributedError(f"--coordinator_address={coordinator_address} isn't HOST:PORT")
     if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
         raise DistributedError(f"--process_id={process_id} must be 0 to {num_processes - 1}")
+    if coordinator_address is not None and process_id:
+        _wait_for(coordinator_address)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
     except ValueError:
@@ -46,3 +52,20 @@ def start(
             f"the {num_processes or 'other'} processes didn't meet at {coordinator_address}"
             f" ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _wait_for(coordinator_address: str) -> None:
+    """Waits until process 0 listens; JAX itself would abort the program if it never does."""
+    host, port = coordinator_address.rsplit(":", 1)
+    deadline = time.monotonic() + MEETING_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise DistributedError(
+                    f"nobody listens at --coordinator_address={coordinator_address} ({error});"
+                    " is process 0 running there?"
+                ) from error
+            time.sleep(1)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import tensorboardX
 from etils import epath
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 
 from jaxsep.files import is_remote
@@ -68,6 +69,19 @@ class TrainLog:
         self._before = dataclasses.replace(totals)
         self._step_before, self._mark = step, time.monotonic()
         self._batch_size, self._every, self._active = batch_size, every, active
+        if active:
+            self._workdir, self._local = workdir, workdir
+            if is_remote(workdir):  # buckets know no appending
+                self._local = epath.Path(tempfile.mkdtemp())
+                if (workdir / METRICS).exists():
+                    (self._local / METRICS).write_bytes((workdir / METRICS).read_bytes())
+            metrics = self._local / METRICS
+            is_cut_off = metrics.exists() and not metrics.read_text().endswith("\n")
+            self._file = metrics.open("a")
+            if is_cut_off:  # the process was killed
+                self._file.write("\n")
+            # Not its SummaryWriter: that one's thread waits for ever when the disk is full.
+            self._board = EventsWriter(str(self._local / "events"))
         self._bar = tqdm(
             total=num_steps * batch_size,
             initial=step * batch_size,
@@ -76,14 +90,6 @@ class TrainLog:
             disable=not active,
             mininterval=1.0,
         )
-        if active:
-            self._workdir, self._local = workdir, workdir
-            if is_remote(workdir):  # buckets know no appending
-                self._local = epath.Path(tempfile.mkdtemp())
-                if (workdir / METRICS).exists():
-                    (self._local / METRICS).write_bytes((workdir / METRICS).read_bytes())
-            self._file = (self._local / METRICS).open("a")
-            self._board = tensorboardX.SummaryWriter(str(self._local), write_to_disk=True)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Counts a step, given its `train_step` metrics; shows and writes it if it is its turn."""
@@ -122,15 +128,29 @@ class TrainLog:
         self._mark = time.monotonic()
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Writes numbers of a step; what isn't finite becomes null in the JSON lines."""
+        """Writes numbers of a step; what isn't finite becomes null in the JSON lines.
+
+        Raises:
+          OSError: if they can't be written.
+        """
         if not self._active:
             return
         values = {name: float(value) for name, value in scalars.items()}
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **line}) + "\n")
-        self._file.flush()
+        event = event_pb2.Event(wall_time=time.time(), step=step)  # pyright: ignore
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            event.summary.value.add(tag=name, simple_value=value)
+        with self._naming_the_file():
+            self._file.write(json.dumps({"step": step, **line}) + "\n")
+            self._file.flush()
+            self._board.write_event(event)
+
+    @contextlib.contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._local / METRICS)) from error
 
     def write_health(self, step: int, layers: Mapping[str, Mapping[str, Any]]) -> None:
         """Writes the numbers of each layer (`jaxsep.health`)."""
@@ -151,8 +171,9 @@ class TrainLog:
         """Ends the progress bar and the files."""
         self._bar.close()
         if self._active:
-            self._file.close()
-            self._board.close()
+            with self._naming_the_file():
+                self._file.close()
+                self._board.close()
             self.sync()
             if is_remote(self._workdir):
                 self._local.rmtree()

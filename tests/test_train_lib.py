@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 import signal
 
@@ -155,6 +156,32 @@ def test_a_data_set_that_vanishes_stops_the_training_and_leaves_its_checkpoints(
     with pytest.raises(OSError, match=shard.name):
         train_and_evaluate(config, tmp_path / "workdir")
     assert checkpoints.find_checkpoints(tmp_path / "workdir")
+
+
+def test_a_full_disk_stops_the_training_and_leaves_its_checkpoints(
+    whole_training, tiny_dataset, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(partitioning, "to_global_batch", raise_at_step(7))
+        train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # of each file
+    try:
+        with pytest.raises(OSError, match=r"metrics.jsonl|a checkpoint can't be saved"):
+            train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
+
+
+def test_a_line_cut_off_by_a_kill_is_ended(tiny_dataset, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/lo')
+    train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    cut_off, *lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert cut_off == '{"step": 1, "train/lo' and json.loads(lines[0])["step"] == 1
 
 
 def test_relative_workdirs_work(tiny_dataset, tmp_path, monkeypatch):

@@ -1,0 +1,160 @@
+"""Does the accelerator wait? What the input pipeline delivers beside what training consumes.
+
+usage: python -m benchmarks.input_pipeline --recipe=NAME[:VARIANT] --data_dir=DATA [--rounds=5]
+
+Short rounds take turns, for machines are shared: the pipeline alone, from a warm disk; the
+training step alone, on a batch in memory; both, as `train_lib` runs them; and an example's stages
+in one thread. The pipeline should deliver 3 times what the step consumes, and training spend less
+than 2 % of its time waiting for it.
+"""
+
+import argparse
+import contextlib
+import datetime
+import functools
+import importlib
+import os
+import platform
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsep import partitioning, programs, records
+from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
+from jaxsep.tfrecord import DataCorruptionError, RecordSource
+
+STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs
+ROWS = (
+    *("pipeline alone, examples/s", "training step alone, examples/s", "ratio (at least 3)"),
+    *("both, examples/s", "waiting for data, % (below 2)"),
+    *("read and checksum, ms/example", "decode, ms/example", "crop and pad, ms/example"),
+)
+
+
+class Benchmark:
+    """One recipe on one data set. A round's number decides which examples are read."""
+
+    def __init__(self, config: Any, dataset: records.Dataset):
+        frames = dataset.manifest["settings"]["segment_frames"]
+        self._crop_frames = min(config.crop_frames or frames, frames)
+        self._batch_size = config.batch_size
+        self._parts = programs.build(config, dataset)
+        self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
+        self._train_batches = functools.partial(
+            train_batches, dataset, batch_size=self._batch_size, crop_frames=self._crop_frames
+        )
+        with self._batches(0) as batches:
+            self._batch = partitioning.to_global_batch(next(batches), self._parts.mesh)
+        self._step()  # compiles
+
+    def round(self, number: int) -> list[float]:
+        """Returns the numbers that `ROWS` names."""
+        self._pipeline(number)  # warms the disk: the next two read the same examples
+        delivered, consumed = self._pipeline(number), self._step()
+        together, share = self._training(number)
+        ratio = delivered / consumed
+        return [delivered, consumed, ratio, together, 100 * share, *self._stages(number)]
+
+    def _pipeline(self, number: int) -> float:
+        with self._batches(number) as batches:
+            next(batches)
+            return self._rate(lambda: next(batches), 4 * STEPS)
+
+    def _step(self) -> float:
+        state, step = self._parts.state, self._parts.train_step
+        return self._rate(lambda: jax.block_until_ready(step(state, self._batch, 1.0)), STEPS)
+
+    def _training(self, number: int) -> tuple[float, float]:
+        """Trains, settling a step after the next has begun; also returns the share of waiting.
+
+        The first two steps, which find the pipeline empty, don't count.
+        """
+        state, running, waits = self._parts.state, None, []
+
+        def step() -> None:
+            nonlocal state, running
+            asked = time.perf_counter()
+            share = next(batches)
+            waits.append(time.perf_counter() - asked)
+            batch = partitioning.to_global_batch(share, self._parts.mesh)
+            state, following = self._parts.train_step(state, batch, 1.0)
+            jax.device_get(running)
+            running = following
+
+        with self._batches(number) as batches:
+            step()
+            step()
+            rate = self._rate(step, STEPS)
+            jax.block_until_ready(state)
+        return rate, sum(waits[2:]) * rate / (STEPS * self._batch_size)
+
+    def _stages(self, number: int) -> np.ndarray:
+        rng, marks = np.random.default_rng(number), []
+        for record in rng.integers(len(self._source), size=self._batch_size).tolist():
+            _ = self._source[record]  # warms the disk
+            marks.append([time.perf_counter()])
+            payload = self._source[record]
+            marks[-1].append(time.perf_counter())
+            example = self._codec.decode(payload)
+            marks[-1].append(time.perf_counter())
+            for stem in STEMS:
+                crop = example[stem][: self._crop_frames, :: rng.choice([1, -1])]
+                pad_frames(crop, self._crop_frames)
+            marks[-1].append(time.perf_counter())
+        return 1e3 * np.diff(marks).mean(axis=0)
+
+    @contextlib.contextmanager
+    def _batches(self, seed: int) -> Iterator[Any]:
+        """Gives fresh batches, and afterwards waits until their threads are done."""
+        with contextlib.closing(self._train_batches(seed=seed)) as batches:
+            yield batches
+        for thread in threading.enumerate():
+            if thread.name.startswith("grain-prefetch"):
+                thread.join()
+
+    def _rate(self, use_batch: Callable[[], Any], times: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(times):
+            use_batch()
+        return times * self._batch_size / (time.perf_counter() - begun)
+
+
+def _machine() -> str:
+    info = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", required=True, metavar="NAME[:VARIANT]")
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds={args.rounds} must be 1 or more")
+    name, *variant = args.recipe.split(":", 1)
+    try:
+        config = importlib.import_module(f"configs.{name}").get_config(*variant)
+        config.num_train_steps = config.full_train_steps
+        dataset = records.load_dataset(args.data_dir)
+        benchmark = Benchmark(config, dataset)
+        rounds = [benchmark.round(number) for number in range(1, args.rounds + 1)]
+    except (ImportError, ValueError, programs.ConfigError, records.DatasetError) as error:
+        parser.exit(2, f"benchmarks.input_pipeline: {error}\n")
+    except DataCorruptionError as error:
+        parser.exit(1, f"benchmarks.input_pipeline: {error}\n")
+    print(f"{args.recipe} on {dataset.manifest['name']}, {datetime.date.today()}, {_machine()}\n")
+    print(f"| | median of {args.rounds} | range |\n|---|---|---|")
+    for name, values in zip(ROWS, np.transpose(rounds), strict=True):
+        print(f"| {name} | {np.median(values):.4g} | {values.min():.4g} to {values.max():.4g} |")
+
+
+if __name__ == "__main__":
+    main()
