@@ -303,6 +303,7 @@ def restore_masker(
     Raises:
       CheckpointError: if its files are damaged or don't fit together.
     """
+    checkpoint = absolute(checkpoint)
     metadata = read_metadata(checkpoint)
     try:
         stft, fields = StftConfig(**metadata["stft"]), metadata["config"]["model"]

@@ -161,14 +161,15 @@ def test_a_broken_run_names_the_layer_and_what_to_do(broken_run):
     assert "learning_rate below 1000.0" in message and "model.normalise=True" in message
 
 
-def test_health_shows_a_broken_run_and_replays_it(broken_run, capsys):
+def test_health_shows_a_broken_run_and_replays_it(broken_run, capsys, monkeypatch):
     workdir, message = broken_run
-    assert cli.main(["health", str(workdir)]) == 0
+    monkeypatch.chdir(workdir.parent)
+    assert cli.main(["health", workdir.name]) == 0
     shown = capsys.readouterr().out
     step = max(int(p.name) for p in (workdir / failures.FOLDER).iterdir())
     assert f"step {step} failed:" in shown and "lstm_1" in shown and "conspicuous" in shown
     assert (workdir / "health.png").stat().st_size > 10_000
-    assert cli.main(["health", str(workdir), f"--replay={step}"]) == 0
+    assert cli.main(["health", workdir.name, f"--replay={step}"]) == 0
     then, now = capsys.readouterr().out.splitlines()[-2:]
     assert then.removeprefix("then:").strip() == now.removeprefix("now:").strip() in message
 
