@@ -30,6 +30,7 @@ from jaxsep.metrics import waveform_sdr
 from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.stft_config import StftConfig
+from jaxsep.summary import FINISHED, STOPPED_EARLY
 from jaxsep.tfrecord import DataCorruptionError
 from jaxsep.workdir import WorkdirError
 
@@ -105,7 +106,7 @@ def _describe(summary: dict[str, Any], workdir: epath.Path) -> str:
         f" {summary['data_wait']:.1%} of the time waiting for data; {summary['clipped']:.0%} of"
         f" the gradients clipped, {summary['skipped_steps']} steps left out"
     ]
-    is_over = summary["ended"] in (train_lib.FINISHED, train_lib.STOPPED_EARLY)
+    is_over = summary["ended"] in (FINISHED, STOPPED_EARLY)
     if summary["sdr_mixture"] is not None:
         lines.append(
             f"vocals, held out: {summary['sdr']:.2f} dB SDR; unprocessed mixture"

@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 
 from jaxsep import checkpoints, health, partitioning, records
+from jaxsep.checkpointer import save_model
 from jaxsep.files import read_json, write_json
 from jaxsep.losses import LOSSES
 from jaxsep.programs import Programs
@@ -55,7 +56,7 @@ def investigate(
     examples = _name_examples(found["examples"], dataset)
     folder = workdir / FOLDER / str(step)
     metadata = {"sdr": None, **description}
-    checkpoints.save_model(folder, state.params, state.statistics, metadata)
+    save_model(folder, state.params, state.statistics, metadata)
     process, count = jax.process_index(), jax.process_count()
     with (folder / f"batch-{process:05d}-of-{count:05d}.npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **{n: _own_share(leaf) for n, leaf in batch.items()})

@@ -1,6 +1,7 @@
 """Ctrl-C and the notice of preemption between steps instead of within one."""
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Self
@@ -38,3 +39,5 @@ class StopRequest:
         if self.number:
             raise KeyboardInterrupt
         self.number = number
+        name = signal.Signals(number).name
+        print(f"\n{name}: saving after the steps in hand; again: stop at once", file=sys.stderr)

@@ -10,18 +10,17 @@ import jax
 from absl import logging
 from etils import epath
 
-import jaxsep
-from jaxsep import checkpoints, failures, optimizer, partitioning, programs, records, workdir
-from jaxsep.files import absolute, write_json
+from jaxsep import failures, optimizer, partitioning, programs, records, workdir
+from jaxsep.checkpointer import Checkpointer
+from jaxsep.files import absolute
 from jaxsep.health import LayerNumbers
 from jaxsep.input_pipeline import train_batches
 from jaxsep.interrupts import StopRequest
+from jaxsep.summary import FINISHED, STOPPED_EARLY, write_summary
 from jaxsep.train_log import Totals, TrainLog
 from jaxsep.train_step import Batch, TrainState
-from jaxsep.validation import draw_example, validate
+from jaxsep.validation import validate
 
-FINISHED = "finished"
-STOPPED_EARLY = "stopped early"
 INVESTIGATED_STEPS = 3  # of those left out in one run; the others are counted
 
 
@@ -76,11 +75,19 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
     parts = programs.build(config, dataset)
     folder = absolute(folder)
     workdir.claim(folder, config.to_dict(), dataset)
-    with StopRequest() as stop, contextlib.closing(checkpoints.Checkpointer(folder)) as saver:
+    with StopRequest() as stop, contextlib.closing(Checkpointer(folder)) as saver:
         training = Training(config, folder, dataset, parts, saver)
         with contextlib.closing(training.log):
             training.run(stop)
-    return _summarise(training)
+    return write_summary(
+        folder,
+        config,
+        dataset,
+        parts,
+        steps=int(training.state.step),
+        totals=training.totals,
+        ended=training.ended,
+    )
 
 
 class Training:
@@ -105,12 +112,12 @@ class Training:
         folder: epath.Path,
         dataset: records.Dataset,
         parts: programs.Programs,
-        saver: checkpoints.Checkpointer,
+        saver: Checkpointer,
     ):
         self.config, self.folder, self.dataset, self.parts = config, folder, dataset, parts
         self.state, self.totals, self.ended = parts.state, Totals(), ""
         self._saver = saver
-        self._description = describe(config, dataset)
+        self._description = workdir.describe(config, dataset)
         self._investigated = 0
         next_batch = 0
         if (restored := saver.restore_latest(self.state)) is not None:
@@ -258,55 +265,3 @@ def _advise(config: Any) -> str:
     if config.compute_dtype != "float32":
         ways.append("compute_dtype=float32")
     return " or ".join(ways)
-
-
-def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
-    """Describes, for a checkpoint's metadata, what is trained on what."""
-    return {
-        "config": config.to_dict(),
-        "stft": dataclasses.asdict(dataset.stft),
-        "jaxsep_version": jaxsep.__version__,
-        "data_set": {
-            "name": dataset.manifest["name"],
-            "manifest_sha256": dataset.manifest_sha256,
-            "licence": dataset.manifest["licence"],
-        },
-    }
-
-
-def _summarise(training: Training) -> dict[str, Any]:
-    """Writes `summary.json`; if the training is over, scores and draws its best checkpoint."""
-    config, dataset, folder = training.config, training.dataset, training.folder
-    totals, mesh = training.totals, training.parts.mesh
-    best, masker, variables = checkpoints.restore_best(folder)
-    steps = int(training.state.step)
-    score, mixture_score = checkpoints.read_metadata(best)["sdr"], None
-    if training.ended in (FINISHED, STOPPED_EARLY):
-        score, mixture_score = validate(
-            training.parts.eval_step,
-            partitioning.replicate(variables, mesh),
-            dataset,
-            batch_size=config.batch_size,
-            mesh=mesh,
-        )
-        if jax.process_index() == 0:
-            draw_example(folder / "spectrograms.png", dataset, masker, variables)
-    summary = {
-        "ended": training.ended,
-        "steps": steps,
-        "num_train_steps": config.num_train_steps,
-        "sdr": score,
-        "sdr_mixture": mixture_score,
-        "checkpoint": str(best),
-        "seconds": totals.seconds,
-        "examples_per_second": steps * config.batch_size / max(totals.step_seconds, 1e-9),
-        "data_wait": totals.data_wait_seconds / max(totals.step_seconds, 1e-9),
-        "clipped": totals.clipped / max(steps, 1),
-        "skipped_steps": totals.skipped,
-        "data_set": dataset.manifest["name"],
-        "validation_tracks": dataset.num_tracks("validation"),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-    }
-    if jax.process_index() == 0:
-        write_json(folder / "summary.json", summary)
-    return summary

@@ -1,10 +1,12 @@
 """A training's folder belongs to that training: its config, its data."""
 
+import dataclasses
 from typing import Any
 
 import jax
 from etils import epath
 
+import jaxsep
 from jaxsep import records
 from jaxsep.files import read_json, write_json
 
@@ -50,6 +52,20 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(file, wanted)
+
+
+def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
+    """Describes, for a checkpoint's metadata, what is trained on what."""
+    return {
+        "config": config.to_dict(),
+        "stft": dataclasses.asdict(dataset.stft),
+        "jaxsep_version": jaxsep.__version__,
+        "data_set": {
+            "name": dataset.manifest["name"],
+            "manifest_sha256": dataset.manifest_sha256,
+            "licence": dataset.manifest["licence"],
+        },
+    }
 
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""What a training came to, when it ends."""
+
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxsep import checkpoints, partitioning, records
+from jaxsep.files import write_json
+from jaxsep.programs import Programs
+from jaxsep.train_log import Totals
+from jaxsep.validation import draw_example, validate
+
+FINISHED = "finished"
+STOPPED_EARLY = "stopped early"
+
+
+def write_summary(
+    folder: epath.Path,
+    config: Any,
+    dataset: records.Dataset,
+    parts: Programs,
+    *,
+    steps: int,
+    totals: Totals,
+    ended: str,
+) -> dict[str, Any]:
+    """Writes `summary.json`; if the training is over, scores and draws its best checkpoint.
+
+    Args:
+      folder: the workdir.
+      config: of the training.
+      dataset: that it was trained on.
+      parts: what ran on the devices.
+      steps: that were taken.
+      totals: of all runs.
+      ended: `FINISHED`, `STOPPED_EARLY` or the name of the signal that interrupted it.
+
+    Returns:
+      What was written.
+    """
+    best, masker, variables = checkpoints.restore_best(folder)
+    score, mixture_score = checkpoints.read_metadata(best)["sdr"], None
+    if ended in (FINISHED, STOPPED_EARLY):
+        score, mixture_score = validate(
+            parts.eval_step,
+            partitioning.replicate(variables, parts.mesh),
+            dataset,
+            batch_size=config.batch_size,
+            mesh=parts.mesh,
+        )
+        if jax.process_index() == 0:
+            draw_example(folder / "spectrograms.png", dataset, masker, variables)
+    summary = {
+        "ended": ended,
+        "steps": steps,
+        "num_train_steps": config.num_train_steps,
+        "sdr": score,
+        "sdr_mixture": mixture_score,
+        "checkpoint": str(best),
+        "seconds": totals.seconds,
+        "examples_per_second": steps * config.batch_size / max(totals.step_seconds, 1e-9),
+        "data_wait": totals.data_wait_seconds / max(totals.step_seconds, 1e-9),
+        "clipped": totals.clipped / max(steps, 1),
+        "skipped_steps": totals.skipped,
+        "data_set": dataset.manifest["name"],
+        "validation_tracks": dataset.num_tracks("validation"),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+    }
+    if jax.process_index() == 0:
+        write_json(folder / "summary.json", summary)
+    return summary
