@@ -9,6 +9,7 @@ in a Kubernetes job the processes find each other; elsewhere start each of them 
     --coordinator_address=HOST:PORT --num_processes=N --process_id=0  (1, 2, ... N - 1)
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from jaxsep.metrics import waveform_sdr
 from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.stft_config import StftConfig
-from jaxsep.summary import FINISHED, STOPPED_EARLY
+from jaxsep.summary import DIVERGED, FINISHED, STOPPED_EARLY
 from jaxsep.tfrecord import DataCorruptionError
 from jaxsep.workdir import WorkdirError
 
@@ -42,6 +43,8 @@ COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT of pro
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes of the training")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, from 0")
 
+MEMORY = "out of memory; try --config.grad_accum_steps=2 or more, or a smaller batch_size"
+
 BAND_DIR = Path("data/built_in_band")
 BAND = synthetic.BuiltInBand(num_tracks=26, seed=0)
 
@@ -52,21 +55,25 @@ def main(argv: list[str]) -> int:
     try:
         distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         return _train(CONFIG.value)
-    except (
-        CheckpointError,
-        ConfigError,
-        DatasetError,
-        distributed.DistributedError,
-        PreparationError,
-        WorkdirError,
-    ) as error:
+    except (ConfigError, distributed.DistributedError, PreparationError) as error:
         return _fail(2, str(error))
-    except (AudioError, DataCorruptionError, train_lib.DivergenceError) as error:
+    except train_lib.DivergenceError as error:
+        if jax.process_index() == 0:
+            print(_describe(error.summary, epath.Path(WORKDIR.value or "")))
         return _fail(1, str(error))
+    except (CheckpointError, DatasetError, WorkdirError) as error:
+        return _fail_alone(2, str(error))
+    except (AudioError, DataCorruptionError) as error:
+        return _fail_alone(1, str(error))
     except OSError as error:
-        return _fail(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _fail_alone(1, where)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail_alone(1, f"{MEMORY} ({str(error).splitlines()[0]})")
     except KeyboardInterrupt:
-        return _fail(130, "interrupted; the same command goes on from the last checkpoint")
+        return _fail_alone(130, "interrupted; the same command goes on from the last checkpoint")
 
 
 def _train(config: Any) -> int:
@@ -116,10 +123,11 @@ def _describe(summary: dict[str, Any], workdir: epath.Path) -> str:
         lines.append(f"vocals, held out, best so far: {summary['sdr']:.2f} dB SDR")
     elif is_over:
         lines.append("no held-out score: the data set has no validation track with vocals")
-    lines.append(f"checkpoint: {summary['checkpoint']}")
+    if summary["checkpoint"] is not None:
+        lines.append(f"checkpoint: {summary['checkpoint']}")
     if is_over:
         lines.append(f"picture: {workdir / 'spectrograms.png'}")
-    else:
+    elif summary["ended"] != DIVERGED:
         lines.append("the same command goes on from there")
     return "\n".join(lines)
 
@@ -146,6 +154,20 @@ def _separate_example(workdir: Path) -> str:
 
 def _fail(code: int, message: str) -> int:
     print("train.py:", message, file=sys.stderr)
+    return code
+
+
+def _fail_alone(code: int, message: str) -> int:
+    """Fails for a reason that other processes may not have.
+
+    They wait for this one, and at its exit JAX would wait for them, minutes long. Leaving without
+    that lets JAX end them.
+    """
+    _fail(code, message)
+    if jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 

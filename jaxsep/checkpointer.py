@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -16,16 +17,16 @@ from jaxsep.checkpoints import (
     CheckpointError,
     as_checkpoint_error,
     checkpoint_folders,
-    checksums_of,
     first_line,
     read_metadata,
     read_score,
+    sign,
     verify,
 )
 from jaxsep.files import absolute
 from jaxsep.train_step import TrainState
 
-DAMAGED = "damaged"  # folder in the workdir's own for what could not be restored
+DAMAGED = "damaged-{step}"  # folder in the workdir for what could not be restored
 KEEP_LATEST = 2
 
 
@@ -46,12 +47,10 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_LatestAndBest(self._scores), cleanup_tmp_directories=True
         )
-        with self._as_os_error("opened"):
+        with as_os_error(self._folder, "opened"):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(
-        self, state: TrainState, data_position: dict[str, Any], metadata: dict[str, Any]
-    ) -> None:
+    def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
         """Saves in the background; `metadata["sdr"]` is the score, or None.
 
         A step that is saved already isn't saved again.
@@ -64,78 +63,79 @@ class Checkpointer:
             return
         model, training = _split(state)
         self._scores[step] = metadata["sdr"]
-        checksums = {"model": checksums_of(model), "training": checksums_of(training)}
-        with self._as_os_error("saved"):
+        metadata = sign({"model": model, "training": training}, metadata)
+        with as_os_error(self._folder, "saved"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     model=ocp.args.StandardSave(model),
                     training=ocp.args.StandardSave(training),
-                    data=ocp.args.JsonSave(data_position),
-                    metadata=ocp.args.JsonSave({**metadata, "crc32c": checksums}),
+                    metadata=ocp.args.JsonSave(metadata),
                 ),
             )
 
-    def restore_latest(
-        self, state: TrainState
-    ) -> tuple[TrainState, dict[str, Any], dict[str, Any]] | None:
-        """Returns the newest sound checkpoint's state, position in the data and metadata.
+    def restore_latest(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """Returns the newest sound checkpoint's state and metadata, or None without checkpoints.
 
-        A damaged one is named in the log, moved to `WORKDIR/damaged`, and the one before taken.
+        A damaged one is named in the log, moved to `WORKDIR/damaged-STEP`, and the one before
+        taken.
 
         Args:
           state: any state of the right shapes and shardings.
 
         Raises:
-          CheckpointError: if none of those that are there is sound.
+          CheckpointError: if none of those that are there is sound, or the processes don't agree
+            on which is.
         """
-        problems: dict[int, CheckpointError] = {}
+        restored, problems = None, {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 restored = self._restore(step, state)
+                break
             except CheckpointError as error:
                 problems[step] = error
-                continue
-            for problem in problems.values():
-                logging.warning("%s; moved to %s", problem, self._workdir / DAMAGED)
-            if jax.process_index() == 0:
-                self._move_away([self._folder / str(step) for step in problems])
-            _wait_for_all("damaged checkpoints are away")
-            self._manager.reload()
-            return restored
-        if problems:
+        found = int(restored[0].step) if restored else -1
+        steps = multihost_utils.process_allgather(np.int32(found)).ravel().tolist()
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"{self._folder}: the processes could restore different steps, {steps} (-1: none);"
+                " nothing was changed; start again"
+            )
+        if problems and not restored:
             raise CheckpointError(
                 f"{'; '.join(map(str, problems.values()))}; no sound one is left: delete"
                 f" {self._folder} to begin anew"
             )
-        return None
+        if problems:
+            if jax.process_index() == 0:
+                for step, problem in problems.items():
+                    self._move_away(step, problem)
+            multihost_utils.sync_global_devices("damaged checkpoints are away")
+            self._manager.reload()
+        return restored
 
-    def _restore(self, step: int, state: TrainState):
+    def _restore(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         path = self._folder / str(step)
         model, training = _split(jax.tree.map(ocp.tree.to_shape_dtype_struct, state))
-        checksums = read_metadata(path)["crc32c"]
+        metadata = read_metadata(path)
         with as_checkpoint_error(path):
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
                     model=ocp.args.StandardRestore(model),
                     training=ocp.args.StandardRestore(training),
-                    data=ocp.args.JsonRestore(),
-                    metadata=ocp.args.JsonRestore(),
                 ),
             )
         for item in ("model", "training"):
-            verify(path, restored[item], checksums[item])
-        whole = _join(state, restored["model"], restored["training"])
-        return whole, restored["data"], restored["metadata"]
+            verify(path, restored[item], metadata["crc32c"][item])
+        return _join(state, restored["model"], restored["training"]), metadata
 
-    def _move_away(self, checkpoints: list[epath.Path]) -> None:
-        for path in checkpoints:
-            target = self._workdir / DAMAGED / path.name
-            target.parent.mkdir(exist_ok=True)
-            if target.exists():
-                target.rmtree()
-            path.rename(target)
+    def _move_away(self, step: int, problem: CheckpointError) -> None:
+        target = self._workdir / DAMAGED.format(step=step)
+        logging.warning("%s; moved to %s", problem, target)
+        if target.exists():
+            target.rmtree()
+        (self._folder / str(step)).rename(target)
 
     def close(self) -> None:
         """Waits for what is being saved.
@@ -143,19 +143,21 @@ class Checkpointer:
         Raises:
           OSError: if it can't be written.
         """
-        with self._as_os_error("saved"):
+        with as_os_error(self._folder, "saved"):
             self._manager.wait_until_finished()
             self._manager.close()
 
-    @contextlib.contextmanager
-    def _as_os_error(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # what fails in the background comes as many kinds
-            raise OSError(
-                f"{self._folder}: a checkpoint can't be {what}; is the disk full, or not"
-                f" writable? ({first_line(error)})"
-            ) from error
+
+@contextlib.contextmanager
+def as_os_error(folder: epath.Path, what: str) -> Iterator[None]:
+    """Turns the many kinds of errors that Orbax and TensorStore raise into one that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"{folder}: a checkpoint can't be {what}; is the disk full, or not writable?"
+            f" ({first_line(error)})"
+        ) from error
 
 
 class _LatestAndBest:
@@ -179,15 +181,21 @@ class _LatestAndBest:
 
 
 def save_model(path: epath.Path, params: Any, statistics: Any, metadata: dict[str, Any]) -> None:
-    """Saves what `restore_masker` reads, outside a training's row of checkpoints."""
+    """Saves what `restore_masker` reads, outside a training's row of checkpoints.
+
+    Raises:
+      OSError: if it can't be written.
+    """
     model = {"params": params, "statistics": statistics}
-    metadata = {**metadata, "crc32c": {"model": checksums_of(model)}}
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(
+    saver = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    with as_os_error(path, "saved"), saver:
+        saver.save(
             absolute(path),
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model), metadata=ocp.args.JsonSave(metadata)
+                model=ocp.args.StandardSave(model),
+                metadata=ocp.args.JsonSave(sign({"model": model}, metadata)),
             ),
+            force=True,  # a training that goes on repeats the step
         )
 
 
@@ -205,8 +213,3 @@ def _join(state: TrainState, model: dict[str, Any], training: dict[str, Any]) ->
     average = "params" if state.ema_params is None else "ema_params"
     statistics = model["statistics"]
     return state.replace(**training, **{average: model["params"], "statistics": statistics})
-
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

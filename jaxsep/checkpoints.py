@@ -1,13 +1,14 @@
 """Checkpoints as they lie on the disk: finding them, and restoring the masker in one.
 
-A checkpoint is a folder `WORKDIR/checkpoints/STEP` with four items: `model` (what separates:
-parameters and statistics), `training` (the rest of the state), `data` (position in the data) and
-`metadata` (config, signal format, score, provenance, and the arrays' checksums; JSON). Nothing in
-it is code, nothing is pickled.
+A checkpoint is a folder `WORKDIR/checkpoints/STEP` with three items: `model` (what separates:
+parameters and statistics), `training` (the rest of the state; its `step` is also the position in
+the data) and `metadata` (config, signal format, score, provenance, and checksums of all of it;
+JSON). Nothing in it is code, nothing is pickled.
 """
 
 import contextlib
 import functools
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -31,8 +32,18 @@ class CheckpointError(Exception):
     """There is no usable checkpoint; the message says where and why."""
 
 
-def checksums_of(tree: Any) -> dict[str, int]:
-    """Returns CRC-32C of each array, by its path."""
+def sign(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Adds checksums (CRC-32C) to metadata: of each item's arrays, and of the metadata itself."""
+    checksums: dict[str, Any] = {item: _checksums(tree) for item, tree in items.items()}
+    return {**metadata, "crc32c": {**checksums, "metadata": _text_checksum(metadata)}}
+
+
+def _text_checksum(metadata: dict[str, Any]) -> int:
+    return google_crc32c.value(json.dumps(metadata, sort_keys=True).encode())
+
+
+def _checksums(tree: Any) -> dict[str, int]:
+    """Returns the checksum of each array, by its path."""
     leaves = jax.tree.leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): google_crc32c.value(
@@ -44,7 +55,7 @@ def checksums_of(tree: Any) -> dict[str, int]:
 
 def verify(path: epath.Path, tree: Any, checksums: dict[str, int]) -> None:
     """Raises CheckpointError if arrays aren't those that were saved."""
-    for name, checksum in checksums_of(tree).items():
+    for name, checksum in _checksums(tree).items():
         if checksums.get(name) != checksum:
             raise CheckpointError(f"{path}: damaged, {name} fails its checksum")
 
@@ -96,7 +107,10 @@ def read_metadata(checkpoint: epath.Path) -> dict[str, Any]:
         metadata = read_json(checkpoint / "metadata" / "metadata")
         if missing := {"sdr", "stft", "config", "crc32c"} - metadata.keys():
             raise OSError(f"it has no {', '.join(sorted(missing))}")
-    except (OSError, AttributeError) as error:
+        unsigned = {name: value for name, value in metadata.items() if name != "crc32c"}
+        if metadata["crc32c"]["metadata"] != _text_checksum(unsigned):
+            raise OSError("it fails its checksum")
+    except (OSError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: its metadata can't be read ({error})") from error
     return metadata
 

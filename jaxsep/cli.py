@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except KeyboardInterrupt:
-        _complain("interrupted; finished songs are kept")
+        _complain("interrupted; what is finished is kept")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the names of the folders has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,11 +113,12 @@ def _health(args: argparse.Namespace) -> int:
             print("now: ", cause or "nothing is wrong")
             return 0
         steps = health_report.read_metrics(workdir)
-    except (failures.ReplayError, health_report.NoMetricsError, CheckpointError) as error:
+        reports = failures.list_reports(workdir)
+    except (failures.ReplayError, health_report.NoMetricsError, CheckpointError, OSError) as error:
         _complain(str(error))
         return USAGE_ERROR
     health_report.print_metrics(steps)
-    for report in failures.list_reports(workdir):
+    for report in reports:
         print(f"step {report['step']} failed: {report['cause']} (--replay={report['step']})")
     looks = {step: layers for step in steps if (layers := health_report.layers_at(steps[step]))}
     if not looks or args.step not in (None, *looks):

@@ -43,9 +43,9 @@ def start(
         _wait_for(coordinator_address)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-    except ValueError:
-        if coordinator_address is not None:
-            raise
+    except ValueError as error:
+        if "coordinator_address should be defined" not in str(error):
+            raise DistributedError(f"{error} (jax.distributed)") from error
         # No cluster that JAX knows: one process.
     except RuntimeError as error:
         raise DistributedError(

@@ -4,6 +4,7 @@ Such a step leaves a folder `WORKDIR/failed_steps/STEP`: `report.json`; the batc
 `batch-*.npz` from each process; and the masker as it was, readable like a checkpoint.
 """
 
+import zipfile
 from typing import Any
 
 import jax
@@ -48,6 +49,9 @@ def investigate(
 
     Returns:
       What happened, in a line; and each layer's numbers.
+
+    Raises:
+      OSError: if it can't be saved.
     """
     order = parts.layers
     found = jax.device_get(parts.examine(state.params, state.params, state.statistics, batch))
@@ -87,7 +91,7 @@ def replay(
       the report of then.
 
     Raises:
-      ReplayError: if that step wasn't saved.
+      ReplayError: if that step wasn't saved, or not as a whole.
       checkpoints.CheckpointError: if its masker can't be restored.
     """
     folder = workdir / FOLDER / str(step)
@@ -97,10 +101,7 @@ def replay(
         raise ReplayError(f"{folder}: no failed step saved; {there}")
     config = checkpoints.read_metadata(folder)["config"]
     masker, variables = checkpoints.restore_masker(folder, dtype=config["compute_dtype"])
-    parts = []
-    for share in sorted(folder.glob("batch-*.npz")):
-        with share.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            parts.append(dict(arrays))
+    parts = _load_shares(folder)
     batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
     mesh = partitioning.make_mesh(jax.local_devices()[:1])
     examine = health.make_examine(
@@ -114,6 +115,21 @@ def replay(
     order = health.layer_names(masker)
     layers = {name: {n: float(v) for n, v in found["layers"][name].items()} for name in order}
     return layers, health.find_cause(layers, order, found["loss"]), reports[step]
+
+
+def _load_shares(folder: epath.Path) -> list[dict[str, np.ndarray]]:
+    """Loads each process's share of a saved batch, in order."""
+    shares = sorted(folder.glob("batch-*.npz"))
+    if not shares or int(shares[0].stem.split("-")[-1]) != len(shares):
+        raise ReplayError(f"{folder}: shares of the batch are missing")
+    parts = []
+    for share in shares:
+        try:
+            with share.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                parts.append(dict(arrays))
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ReplayError(f"{share}: can't be read ({error})") from error
+    return parts
 
 
 def _name_examples(

@@ -1,7 +1,7 @@
 """Ctrl-C and the notice of preemption between steps instead of within one."""
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Self
@@ -40,4 +40,5 @@ class StopRequest:
             raise KeyboardInterrupt
         self.number = number
         name = signal.Signals(number).name
-        print(f"\n{name}: saving after the steps in hand; again: stop at once", file=sys.stderr)
+        notice = f"\n{name}: saving after the steps in hand; once more: stopping at once\n"
+        os.write(2, notice.encode())  # sys.stderr may be in the middle of a write

@@ -9,9 +9,16 @@ from jaxsep import health, models, optimizer, partitioning, records
 from jaxsep.losses import LOSSES
 from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
 
+AT_LEAST_0 = ("seed", "warmup_steps", "plateau_patience", "early_stopping_patience")
 AT_LEAST_1 = (
-    *("num_train_steps", "batch_size", "grad_accum_steps", "max_failed_in_row"),
-    *("log_every_steps", "eval_every_steps", "checkpoint_every_steps", "health_every_steps"),
+    "num_train_steps",
+    "batch_size",
+    "grad_accum_steps",
+    "max_failed_in_row",
+    "log_every_steps",
+    "eval_every_steps",
+    "checkpoint_every_steps",
+    "health_every_steps",
 )
 
 
@@ -88,7 +95,9 @@ def _check(config: Any) -> None:
     for name in ("learning_rate", "grad_clip_norm"):
         if not config[name] > 0:
             raise ConfigError(f"{name}={config[name]} must be more than 0")
-    for name in ("plateau_patience", "early_stopping_patience", "warmup_steps"):
+    if config.model.hidden_size < 1:
+        raise ConfigError(f"model.hidden_size={config.model.hidden_size} must be 1 or more")
+    for name in AT_LEAST_0:
         if config[name] < 0:
             raise ConfigError(f"{name}={config[name]} must be 0 or more")
     for name in ("ema_decay", "plateau_factor"):

@@ -1,5 +1,6 @@
 """What a training came to, when it ends."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxsep.validation import draw_example, validate
 
 FINISHED = "finished"
 STOPPED_EARLY = "stopped early"
+DIVERGED = "diverged"
 
 
 def write_summary(
@@ -34,14 +36,14 @@ def write_summary(
       parts: what ran on the devices.
       steps: that were taken.
       totals: of all runs.
-      ended: `FINISHED`, `STOPPED_EARLY` or the name of the signal that interrupted it.
+      ended: `FINISHED`, `STOPPED_EARLY`, `DIVERGED` or the name of the signal that interrupted it.
 
     Returns:
       What was written.
     """
-    best, masker, variables = checkpoints.restore_best(folder)
-    score, mixture_score = checkpoints.read_metadata(best)["sdr"], None
+    score = mixture_score = best = None
     if ended in (FINISHED, STOPPED_EARLY):
+        best, masker, variables = checkpoints.restore_best(folder)
         score, mixture_score = validate(
             parts.eval_step,
             partitioning.replicate(variables, parts.mesh),
@@ -51,21 +53,26 @@ def write_summary(
         )
         if jax.process_index() == 0:
             draw_example(folder / "spectrograms.png", dataset, masker, variables)
+    else:
+        with contextlib.suppress(checkpoints.CheckpointError):  # there may be none yet
+            best = checkpoints.find_checkpoints(folder)[0]
+            score = checkpoints.read_metadata(best)["sdr"]
+    timed_seconds = max(totals.step_seconds, 1e-9)
     summary = {
         "ended": ended,
         "steps": steps,
         "num_train_steps": config.num_train_steps,
         "sdr": score,
         "sdr_mixture": mixture_score,
-        "checkpoint": str(best),
+        "checkpoint": None if best is None else str(best),
         "seconds": totals.seconds,
-        "examples_per_second": steps * config.batch_size / max(totals.step_seconds, 1e-9),
-        "data_wait": totals.data_wait_seconds / max(totals.step_seconds, 1e-9),
+        "examples_per_second": totals.timed_steps * config.batch_size / timed_seconds,
+        "data_wait": totals.data_wait_seconds / timed_seconds,
         "clipped": totals.clipped / max(steps, 1),
         "skipped_steps": totals.skipped,
         "data_set": dataset.manifest["name"],
         "validation_tracks": dataset.num_tracks("validation"),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(parts.state.params)),
     }
     if jax.process_index() == 0:
         write_json(folder / "summary.json", summary)

@@ -16,7 +16,7 @@ from jaxsep.files import absolute
 from jaxsep.health import LayerNumbers
 from jaxsep.input_pipeline import train_batches
 from jaxsep.interrupts import StopRequest
-from jaxsep.summary import FINISHED, STOPPED_EARLY, write_summary
+from jaxsep.summary import DIVERGED, FINISHED, STOPPED_EARLY, write_summary
 from jaxsep.train_log import Totals, TrainLog
 from jaxsep.train_step import Batch, TrainState
 from jaxsep.validation import validate
@@ -25,7 +25,15 @@ INVESTIGATED_STEPS = 3  # of those left out in one run; the others are counted
 
 
 class DivergenceError(Exception):
-    """Too many updates failed in a row."""
+    """Too many updates failed in a row.
+
+    Attributes:
+      summary: as `train_and_evaluate` would return it, with "diverged" as `ended`.
+    """
+
+    def __init__(self, message: str, summary: dict[str, Any]):
+        super().__init__(message)
+        self.summary = summary
 
 
 class Step(NamedTuple):
@@ -71,23 +79,27 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
       KeyboardInterrupt: at a second Ctrl-C.
       OSError: if `folder` can't be written.
     """
-    dataset = records.load_dataset(config.data_dir)
-    parts = programs.build(config, dataset)
-    folder = absolute(folder)
-    workdir.claim(folder, config.to_dict(), dataset)
-    with StopRequest() as stop, contextlib.closing(Checkpointer(folder)) as saver:
-        training = Training(config, folder, dataset, parts, saver)
-        with contextlib.closing(training.log):
-            training.run(stop)
-    return write_summary(
-        folder,
-        config,
-        dataset,
-        parts,
-        steps=int(training.state.step),
-        totals=training.totals,
-        ended=training.ended,
-    )
+    with StopRequest() as stop:
+        dataset = records.load_dataset(config.data_dir)
+        parts = programs.build(config, dataset)
+        folder = absolute(folder)
+        workdir.claim(folder, config.to_dict(), dataset)
+        with contextlib.closing(Checkpointer(folder)) as saver:
+            training = Training(config, folder, dataset, parts, saver)
+            with contextlib.closing(training.log):
+                failure = training.run(stop)
+        summary = write_summary(
+            folder,
+            config,
+            dataset,
+            parts,
+            steps=int(training.state.step),
+            totals=training.totals,
+            ended=training.ended,
+        )
+        if failure:
+            raise DivergenceError(failure, summary)
+        return summary
 
 
 class Training:
@@ -119,15 +131,18 @@ class Training:
         self._saver = saver
         self._description = workdir.describe(config, dataset)
         self._investigated = 0
-        next_batch = 0
+        self._failure: str | None = None
         if (restored := saver.restore_latest(self.state)) is not None:
-            self.state, position, metadata = restored
-            self.totals, next_batch = Totals(**metadata["totals"]), position["next_batch"]
+            self.state, metadata = restored
+            self.totals = Totals(**metadata["totals"])
             logging.warning(
                 "going on at step %d: parameters, optimizer and position in the data are as"
                 " %d process(es) with %d device(s) left them; now %d and %d",
-                *(int(self.state.step), metadata["processes"], metadata["devices"]),
-                *(jax.process_count(), jax.device_count()),
+                int(self.state.step),
+                metadata["processes"],
+                metadata["devices"],
+                jax.process_count(),
+                jax.device_count(),
             )
         segment_frames = dataset.manifest["settings"]["segment_frames"]
         self._batches = train_batches(
@@ -135,7 +150,8 @@ class Training:
             batch_size=config.batch_size,
             crop_frames=min(config.crop_frames or segment_frames, segment_frames),
             seed=config.seed,
-            first_batch=next_batch,
+            # Batch s depends on the data, the seed and s alone: the step is the whole position.
+            first_batch=int(self.state.step),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
@@ -150,35 +166,43 @@ class Training:
         )
         self._seconds_before, self._begun = self.totals.seconds, time.monotonic()
 
-    def run(self, stop: StopRequest) -> None:
-        """Trains until the end, or until something ends it.
+    def run(self, stop: StopRequest) -> str | None:
+        """Trains until the end, or until something ends it, as `ended` then tells.
 
         A step is settled, its numbers read, while the devices do the next one.
+
+        Returns:
+          If too many updates failed in a row: what happened, and what to do.
         """
         config = self.config
         number, running, signalled = int(self.state.step), None, 0
-        while not (self._is_over(number) or signalled):
+        while not (ended := self._reason_to_end(number, signalled)):
             number += 1
             following = self._dispatch(number, stop)
             if running:
                 signalled = self._settle(running)
             running = following
             is_eval = number == config.num_train_steps or number % config.eval_every_steps == 0
-            if is_eval or signalled or number % config.checkpoint_every_steps == 0:
+            is_save = is_eval or signalled or number % config.checkpoint_every_steps == 0
+            if is_save and not self._failure:
                 signalled = self._settle(running) or signalled
                 running = None
+            if is_save and not self._failure:
                 with self.log.paused():
                     self._save(self._validate(number) if is_eval else None)
-        if not self.ended:
-            self.ended = signal.Signals(signalled).name
+        self.ended = ended
+        return self._failure
 
-    def _is_over(self, number: int) -> bool:
+    def _reason_to_end(self, number: int, signalled: int) -> str:
+        """Says why no step follows this one, or nothing."""
         patience = self.config.early_stopping_patience
+        if self._failure:
+            return DIVERGED
         if number >= self.config.num_train_steps:
-            self.ended = FINISHED
-        elif patience and optimizer.validations_since_best(self.totals.scores) >= patience:
-            self.ended = STOPPED_EARLY
-        return bool(self.ended)
+            return FINISHED
+        if patience and optimizer.validations_since_best(self.totals.scores) >= patience:
+            return STOPPED_EARLY
+        return signal.Signals(signalled).name if signalled else ""
 
     def _dispatch(self, number: int, stop: StopRequest) -> Step:
         """Starts the next step and doesn't wait for it."""
@@ -199,11 +223,7 @@ class Training:
         return Step(number, before, batch, results)
 
     def _settle(self, step: Step) -> int:
-        """Reads a step's numbers, acts on what they say, and returns the signal that came, or 0.
-
-        Raises:
-          DivergenceError: if this was one failed update too many.
-        """
+        """Reads a step's numbers, acts on what they say, and returns the signal that came, or 0."""
         results = jax.device_get(step.results)
         metrics = results["metrics"]
         self.log.add(step.number, metrics)
@@ -212,18 +232,24 @@ class Training:
         is_last = metrics["failed_in_row"] >= self.config.max_failed_in_row
         if is_last or (metrics["skipped"] and self._investigated < INVESTIGATED_STEPS):
             self._investigated += 1
-            cause, layers = failures.investigate(
-                *(self.folder, self.parts, step.before, step.batch),
-                *(self.dataset, self._description),
-            )
+            with self.log.paused():
+                cause, layers = failures.investigate(
+                    self.folder,
+                    self.parts,
+                    state=step.before,
+                    batch=step.batch,
+                    dataset=self.dataset,
+                    description=self._description,
+                )
             self._log_health(step.number, layers)
             if is_last:
-                raise DivergenceError(
+                self._failure = (
                     f"{self.config.max_failed_in_row} updates failed in a row, until step"
                     f" {step.number}: {cause}. See `jaxsep health {self.folder}`; try"
                     f" {_advise(self.config)} in another --workdir"
                 )
-            logging.warning("step %d is left out: %s", step.number, cause)
+            else:
+                logging.warning("step %d is left out: %s", step.number, cause)
         return int(results["stop"])
 
     def _log_health(self, number: int, layers: LayerNumbers) -> None:
@@ -251,8 +277,7 @@ class Training:
             "devices": jax.device_count(),
             **self._description,
         }
-        # Batch s depends on the data, the seed and s alone, so this is the whole position.
-        self._saver.save(self.state, {"next_batch": int(self.state.step)}, metadata)
+        self._saver.save(self.state, metadata)
         self.log.sync()
 
 

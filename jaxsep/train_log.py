@@ -18,6 +18,7 @@ from jaxsep.files import is_remote
 
 METRICS = "metrics.jsonl"
 HEALTH = "health"
+FLUSH_SECONDS = 30  # between writes of TensorBoard's file
 
 
 @dataclasses.dataclass
@@ -26,7 +27,8 @@ class Totals:
 
     Attributes:
       seconds: of everything, since the process began to train.
-      step_seconds: of the steps alone, without validation and checkpoints.
+      timed_steps: all but the first of each run, which compiles.
+      step_seconds: of these, without validation and checkpoints.
       data_wait_seconds: of those, spent waiting for the next batch.
       clipped: steps whose gradient was clipped.
       skipped: steps left out because loss or gradient weren't finite.
@@ -34,6 +36,7 @@ class Totals:
     """
 
     seconds: float = 0.0
+    timed_steps: int = 0
     step_seconds: float = 0.0
     data_wait_seconds: float = 0.0
     clipped: int = 0
@@ -67,7 +70,9 @@ class TrainLog:
     ):
         self.totals = totals
         self._before = dataclasses.replace(totals)
-        self._step_before, self._mark = step, time.monotonic()
+        self._step_before = step
+        self._mark: float | None = None  # since when time counts
+        self._flushed = time.monotonic()
         self._batch_size, self._every, self._active = batch_size, every, active
         if active:
             self._workdir, self._local = workdir, workdir
@@ -94,7 +99,9 @@ class TrainLog:
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Counts a step, given its `train_step` metrics; shows and writes it if it is its turn."""
         totals, now = self.totals, time.monotonic()
-        totals.step_seconds += now - self._mark
+        if self._mark is not None:
+            totals.timed_steps += 1
+            totals.step_seconds += now - self._mark
         self._mark = now
         totals.clipped += int(metrics["clipped"])
         totals.skipped += int(metrics["skipped"])
@@ -102,13 +109,15 @@ class TrainLog:
         if step % self._every and step > 1:
             return
         steps, before = step - self._step_before, self._before
-        seconds = totals.step_seconds - before.step_seconds
         shares = {
             "clipped": (totals.clipped - before.clipped) / steps,
             "skipped": (totals.skipped - before.skipped) / steps,
-            "data_wait": (totals.data_wait_seconds - before.data_wait_seconds) / seconds,
-            "examples_per_second": steps * self._batch_size / seconds,
         }
+        if timed := totals.timed_steps - before.timed_steps:
+            seconds = totals.step_seconds - before.step_seconds
+            waited = totals.data_wait_seconds - before.data_wait_seconds
+            shares["data_wait"] = waited / seconds
+            shares["examples_per_second"] = timed * self._batch_size / seconds
         self._before, self._step_before = dataclasses.replace(totals), step
         values = {n: metrics[n] for n in ("loss", "grad_norm", "learning_rate")} | shares
         self.write(step, {f"train/{name}": value for name, value in values.items()})
@@ -119,7 +128,8 @@ class TrainLog:
         """Counts what takes place inside as waiting for data."""
         asked = time.monotonic()
         yield
-        self.totals.data_wait_seconds += time.monotonic() - asked
+        if self._mark is not None:
+            self.totals.data_wait_seconds += time.monotonic() - asked
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -144,6 +154,12 @@ class TrainLog:
             self._file.write(json.dumps({"step": step, **line}) + "\n")
             self._file.flush()
             self._board.write_event(event)
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._board.flush()
+        self._flushed = time.monotonic()
 
     @contextlib.contextmanager
     def _naming_the_file(self) -> Iterator[None]:
@@ -162,8 +178,12 @@ class TrainLog:
         self.write(step, numbers)
 
     def sync(self) -> None:
-        """Brings what was written to the bucket, if the workdir is on one."""
-        if self._active and is_remote(self._workdir):
+        """Brings what was written to the disk, or to the bucket if the workdir is on one."""
+        if not self._active:
+            return
+        with self._naming_the_file():
+            self._flush()
+        if is_remote(self._workdir):
             for file in self._local.iterdir():
                 (self._workdir / file.name).write_bytes(file.read_bytes())
 
@@ -171,9 +191,9 @@ class TrainLog:
         """Ends the progress bar and the files."""
         self._bar.close()
         if self._active:
+            self.sync()
             with self._naming_the_file():
                 self._file.close()
                 self._board.close()
-            self.sync()
             if is_remote(self._workdir):
                 self._local.rmtree()

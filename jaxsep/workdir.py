@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from etils import epath
+from jax.experimental import multihost_utils
 
 import jaxsep
 from jaxsep import records
@@ -32,7 +33,8 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
     """Notes in the folder what is trained there, or checks that it is the same training.
 
     Raises:
-      WorkdirError: if it is another one; the message shows every difference.
+      WorkdirError: if it is another one; the message shows every difference. Or if the processes
+        don't share it.
       OSError: if the folder can't be written.
     """
     may_change = set(MAY_CHANGE)
@@ -52,6 +54,12 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(file, wanted)
+    multihost_utils.sync_global_devices("the workdir is claimed")
+    if not file.exists():
+        raise WorkdirError(
+            f"{workdir} isn't the same folder for all processes; use a file system that they share,"
+            " or a bucket"
+        )
 
 
 def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:

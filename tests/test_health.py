@@ -143,16 +143,29 @@ def test_a_bad_gradient_is_named_from_the_last_layer_on(monkeypatch):
     assert found == "backward, the gradient of mask is not finite"
 
 
-@pytest.fixture(scope="module")
-def broken_run(tiny_dataset, tmp_path_factory):
+def broken_config(dataset):
     """A learning rate of 1e3, no clipping, no normalisation."""
-    workdir = tmp_path_factory.mktemp("broken")
-    config = tiny_config(tiny_dataset, "lstm", num_train_steps=60, warmup_steps=0)
+    config = tiny_config(dataset, "lstm", num_train_steps=60, warmup_steps=0)
     config.update(learning_rate=1e3, grad_clip_norm=float("inf"), eval_every_steps=60)
     config.model.normalise = False
+    return config
+
+
+@pytest.fixture(scope="module")
+def broken_run(tiny_dataset, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("broken")
     with pytest.raises(DivergenceError) as error:
-        train_and_evaluate(config, workdir)
+        train_and_evaluate(broken_config(tiny_dataset), workdir)
     return workdir, str(error.value)
+
+
+def test_a_broken_run_ends_the_same_when_started_again(broken_run, tiny_dataset):
+    workdir, message = broken_run
+    with pytest.raises(DivergenceError) as error:
+        train_and_evaluate(broken_config(tiny_dataset), workdir)
+    assert str(error.value) == message
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary == error.value.summary and summary["ended"] == "diverged"
 
 
 def test_a_broken_run_names_the_layer_and_what_to_do(broken_run):
@@ -180,6 +193,16 @@ def test_what_cannot_be_replayed_is_said(broken_run, tmp_path, capsys):
     assert "no failed step saved; there are" in capsys.readouterr().err
     assert cli.main(["health", str(tmp_path)]) == 2
     assert "no metrics.jsonl" in capsys.readouterr().err
+    broken = tmp_path / "broken"
+    shutil.copytree(workdir, broken)
+    [step] = (broken / failures.FOLDER).iterdir()
+    [share] = step.glob("batch-*")
+    share.write_bytes(share.read_bytes()[:1000])
+    assert cli.main(["health", str(broken), f"--replay={step.name}"]) == 2
+    assert f"{share.name}: can't be read" in capsys.readouterr().err
+    share.unlink()
+    assert cli.main(["health", str(broken), f"--replay={step.name}"]) == 2
+    assert "shares of the batch are missing" in capsys.readouterr().err
     assert cli.main(["health", str(workdir), "--step=1"]) == 2
     assert "no look into the layers at that step; there are" in capsys.readouterr().err
 

@@ -317,11 +317,16 @@ def lose_half(checkpoint):
     shutil.rmtree(checkpoint / "model")
 
 
+def change_a_digit(checkpoint):
+    metadata = checkpoint / "metadata" / "metadata"
+    metadata.write_text(metadata.read_text().replace('"clipped": ', '"clipped": 1'))
+
+
 def empty_metadata(checkpoint):
     (checkpoint / "metadata" / "metadata").write_text("")
 
 
-DAMAGES = [flip_a_byte, cut_off, lose_half, empty_metadata]
+DAMAGES = [flip_a_byte, cut_off, lose_half, change_a_digit, empty_metadata]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -333,7 +338,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     caplog.clear()
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     assert "checkpoints/6" in caplog.text and "going on at step 3" in caplog.text
-    assert (tmp_path / "damaged" / "6").is_dir()
+    assert (tmp_path / "damaged-6").is_dir()
     jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
 
 
