@@ -69,9 +69,12 @@ def main(argv: list[str]) -> int:
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail_alone(1, where)
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _fail_alone(1, f"{MEMORY} ({str(error).splitlines()[0]})")
+        reason = str(error).splitlines()[0]
+        if "RESOURCE_EXHAUSTED" in reason:
+            return _fail_alone(1, f"{MEMORY} ({reason})")
+        if jax.process_count() > 1:
+            return _fail_alone(1, f"another process has ended: see what it says ({reason})")
+        raise
     except KeyboardInterrupt:
         return _fail_alone(130, "interrupted; the same command goes on from the last checkpoint")
 
