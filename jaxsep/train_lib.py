@@ -43,8 +43,8 @@ class Step(NamedTuple):
       number: from 1.
       before: the state before it.
       batch: of all processes.
-      results: `metrics` of the training step; what `health.make_examine` tells, or None, as
-        `health`; and `stop`, the highest signal number that a process received.
+      results: `metrics` of the training step; `stop`, the highest signal number that a process
+        received; and, if it is time, `health`: what `health.make_examine` tells.
     """
 
     number: int
