@@ -243,6 +243,7 @@ class Training:
                 )
             self._log_health(step.number, layers)
             if is_last:
+                self._count_seconds()
                 self._failure = (
                     f"{self.config.max_failed_in_row} updates failed in a row, until step"
                     f" {step.number}: {cause}. See `jaxsep health {self.folder}`; try"
@@ -268,8 +269,11 @@ class Training:
             self.log.write(number, {"validation/sdr": score})
         return score
 
-    def _save(self, score: float | None) -> None:
+    def _count_seconds(self) -> None:
         self.totals.seconds = self._seconds_before + time.monotonic() - self._begun
+
+    def _save(self, score: float | None) -> None:
+        self._count_seconds()
         metadata = {
             "sdr": score,
             "totals": dataclasses.asdict(self.totals),

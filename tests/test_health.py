@@ -166,6 +166,7 @@ def test_a_broken_run_ends_the_same_when_started_again(broken_run, tiny_dataset)
     assert str(error.value) == message
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary == error.value.summary and summary["ended"] == "diverged"
+    assert summary["seconds"] > 0
 
 
 def test_a_broken_run_names_the_layer_and_what_to_do(broken_run):

@@ -11,9 +11,7 @@ from etils import epath
 
 from data_prep.write_dataset import prepare
 from jaxsep import checkpoints, models, partitioning, train_lib
-from jaxsep.input_pipeline import eval_batches, train_batches
 from jaxsep.losses import LOSSES
-from jaxsep.metrics import TrackEnergies
 from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.separator import Separator
@@ -237,46 +235,6 @@ def test_a_batch_that_devices_cannot_share_is_refused(tiny_dataset, tmp_path, mo
         train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
 
 
-def first_batches(dataset, **changes):
-    fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, **changes}
-    batches = train_batches(dataset, **fields)
-    return [next(batches) for _ in range(3)]
-
-
-def test_two_processes_share_the_batches_of_one(tiny_dataset):
-    whole = first_batches(tiny_dataset)
-    shares = [first_batches(tiny_dataset, process_index=i, process_count=2) for i in range(2)]
-    for batch, *parts in zip(whole, *shares, strict=True):
-        for name in batch:
-            joined = np.concatenate([part[name] for part in parts])
-            np.testing.assert_array_equal(joined, batch[name])
-
-
-def test_the_seed_decides_the_batches(tiny_dataset):
-    one, same, other = (first_batches(tiny_dataset, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one[2]["mixture"], same[2]["mixture"])
-    assert np.abs(one[2]["mixture"] - other[2]["mixture"]).max() > 0
-
-
-def test_short_segments_are_padded_and_counted(tiny_dataset):
-    frames = tiny_dataset.manifest["settings"]["segment_frames"]
-    batches = first_batches(tiny_dataset, crop_frames=frames, batch_size=6)
-    counts = np.concatenate([batch["num_frames"] for batch in batches])
-    assert counts.min() < counts.max() == frames
-    for batch in batches:
-        for magnitude, count in zip(batch["mixture"], batch["num_frames"], strict=True):
-            assert not magnitude[count:].any()
-
-
-def test_evaluation_sees_each_segment_once(tiny_dataset):
-    tracks, frames = [], 0
-    for batch in eval_batches(tiny_dataset, "validation", batch_size=2):
-        tracks += batch["track"].tolist()
-        frames += int(batch["num_frames"].sum())
-    assert tracks == [0, 0, 0, -1]
-    assert frames == tiny_dataset.stft.num_frames(5 * 8000)
-
-
 def copy_of(dataset, folder):
     shutil.copytree(dataset.path, folder)
     return folder, next(folder.glob("*train*"))
@@ -363,17 +321,3 @@ def test_without_any_sound_checkpoint_nothing_is_overwritten(tiny_dataset, tmp_p
     with pytest.raises(checkpoints.CheckpointError, match=r"6: .*3: .*no sound one is left"):
         train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"3", "6"}
-
-
-def test_tracks_without_vocals_do_not_count():
-    energies = TrackEnergies()
-    energies.add(
-        np.array([0, 1, 2, -1]),  # sung, hummed, instrumental, filled up
-        {
-            "vocals": np.array([100.0, 100.0, 1e-9, 1.0]),
-            "error": np.array([10.0, 1.0, 50.0, 1.0]),
-            "mixture_error": np.array([100.0, 10.0, 50.0, 1.0]),
-        },
-    )
-    assert energies.mean_sdr("error") == pytest.approx(15.0)
-    assert energies.mean_sdr("mixture_error") == pytest.approx(5.0)
