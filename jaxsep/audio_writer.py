@@ -36,9 +36,6 @@ class WavWriter:
       bit_depth: 8, 16, 24 or 32 for integer samples, None for 32-bit float.
       num_samples: Samples per channel to expect, if known, be it roughly. From it follows whether
         RF64 must be written, the variant of WAV that may exceed 4 GiB.
-
-    Raises:
-      WriteError: The file can't be written, e.g. for lack of space.
     """
 
     def __init__(
@@ -57,24 +54,25 @@ class WavWriter:
         self._num_written = 0
         self._temporary = self.path.with_name(f".{self.path.name}.part-{os.getpid()}")
         container, subtype = "RF64" if use_rf64 else "WAV", _SUBTYPES[bit_depth]
-        try:
-            self._temporary.touch()  # Unlike libsndfile, this says why a file can't be written.
-            self._file = soundfile.SoundFile(
-                self._temporary, "w", sample_rate, channels, subtype, format=container
-            )
-        except (OSError, soundfile.SoundFileError) as error:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
-            raise self._failure(error) from error
+        self._format = (sample_rate, channels, subtype, None, container)
+        self._file: soundfile.SoundFile | None = None
 
     def __enter__(self) -> "WavWriter":
         return self
+
+    def _open(self) -> soundfile.SoundFile:
+        # Not before the `with` block is entered: an interrupt would leave the file behind.
+        if self._file is None:
+            self._temporary.touch()  # Unlike libsndfile, this says why a file can't be written.
+            self._file = soundfile.SoundFile(self._temporary, "w", *self._format)
+        return self._file
 
     def write(self, block: np.ndarray) -> None:
         """Appends float64 [samples, channels].
 
         Raises:
-          WriteError: The disk is full, or the file would exceed 4 GiB and isn't RF64.
+          WriteError: The file can't be made, the disk is full, or it would exceed 4 GiB and isn't
+            RF64.
           ValueError: A sample is not finite, or not one of the integers that fit in `bit_depth`
             bits, over 2**(bit_depth - 1).
         """
@@ -90,8 +88,8 @@ class WavWriter:
         if not valid.all():
             raise ValueError(f"{self.path}: {block[~valid][0]} isn't a {self.bit_depth}-bit sample")
         try:
-            self._file.write(samples if self.bit_depth is None else samples.astype(np.int32))
-        except soundfile.SoundFileError as error:
+            self._open().write(samples if self.bit_depth is None else samples.astype(np.int32))
+        except (OSError, soundfile.SoundFileError) as error:
             raise self._failure(error) from error
         self._num_written += len(block)
 
@@ -103,9 +101,12 @@ class WavWriter:
         except OSError as error:
             raise self._failure(error) from error
         finally:
-            with contextlib.suppress(soundfile.SoundFileError):
-                self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            try:
+                if self._file is not None:
+                    with contextlib.suppress(soundfile.SoundFileError):
+                        self._file.close()
+            finally:
+                self._temporary.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Closes the file, still under its hidden name, and checks that it is whole.
@@ -117,7 +118,7 @@ class WavWriter:
           WriteError: It isn't.
         """
         try:
-            self._file.close()
+            self._open().close()
             num_stored = soundfile.info(self._temporary).frames
             if num_stored != self._num_written:
                 raise OSError(0, f"{num_stored} of {self._num_written} samples were stored")

@@ -55,6 +55,17 @@ def test_an_interrupted_write_leaves_no_file(tmp_path, interruption):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_while_the_file_is_opened_leaves_none(tmp_path, monkeypatch):
+    def interrupted(*_):
+        assert list(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soundfile, "SoundFile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a.wav", pcm_noise(16), 16)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_write_keeps_the_file_that_was_there(tmp_path):
     write(tmp_path / "a.wav", pcm_noise(16, seed=1), 16)
     with pytest.raises(ValueError), WavWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
@@ -76,7 +87,7 @@ def test_a_file_that_is_cut_short_never_gets_its_name(tmp_path):
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(AudioError, match=r"missing/a\.wav: .*No such file or directory"):
-        WavWriter(tmp_path / "missing" / "a.wav", 44_100, 2, 16)
+        write(tmp_path / "missing" / "a.wav", pcm_noise(16), 16)
 
 
 @pytest.mark.parametrize("bit_depth", BIT_DEPTHS)
