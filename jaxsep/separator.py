@@ -15,10 +15,11 @@ from tqdm import tqdm
 from jaxsep import checkpoints
 from jaxsep.audio_reader import AudioReader
 from jaxsep.audio_writer import WavWriter, split_exactly
-from jaxsep.spectrogram import analyse, overlap_weight, synthesise
+from jaxsep.spectrogram import analyse, overlap_weight, stft, synthesise
 
 STEMS = ("vocals", "accompaniment")
 BLOCK_FRAMES = 128
+MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
 
 
@@ -42,6 +43,7 @@ class Separator:
         self._masker = masker
         self._variables = variables
         self._separate_window = jax.jit(functools.partial(_separate_window, masker))
+        self._apply = jax.jit(masker.apply)
 
     @classmethod
     def restore(cls, path) -> "Separator":
@@ -75,6 +77,38 @@ class Separator:
         blocks = (waveform[start : start + READ_SAMPLES] for start in bounds)
         vocals = np.concatenate([vocals for _, vocals in self.stream(blocks, sample_rate)])
         return {"vocals": vocals, "accompaniment": (waveform - vocals).astype(np.float32)}
+
+    def to_format(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Brings a waveform `[samples, channels]` to the masker's sample rate and channels.
+
+        Channels that the masker hasn't are averaged to one, which it may get twice.
+        """
+        waveform = waveform.astype(np.float32)
+        if waveform.shape[1] != self.stft.channels:
+            waveform = np.repeat(waveform.mean(axis=1, keepdims=True), self.stft.channels, axis=1)
+        return soxr.resample(waveform, sample_rate, self.stft.sample_rate)
+
+    def mask(self, waveform: np.ndarray) -> np.ndarray:
+        """Predicts the mask of a whole song at once, for looking at it.
+
+        Args:
+          waveform: float32 `[samples, channels]`, as `to_format` gives it.
+
+        Returns:
+          The vocals' mask for the frames of `jaxsep.spectrogram.stft`, float32
+          `[frames, channels, bins]` in 0 to 1.
+        """
+        magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
+        frames = len(magnitude)
+        block = MASK_FRAMES if self._masker.is_causal else -(-frames // MASK_FRAMES) * MASK_FRAMES
+        padded = np.pad(magnitude, ((0, -frames % block), (0, 0), (0, 0)))[None]
+        valid = (np.arange(padded.shape[1]) < frames)[None]
+        carry, masks = self._masker.initial_carry(1), []
+        for start in range(0, frames, block):
+            now = slice(start, start + block)
+            mask, carry = self._apply(self._variables, padded[:, now], carry, valid=valid[:, now])
+            masks.append(np.asarray(mask[0]))
+        return np.concatenate(masks)[:frames]
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int
@@ -145,10 +179,10 @@ def _separate_window(masker, variables, carry, window: jax.Array):
       The next carry, and vocals of the window's shape: what these frames contribute. The first and
       last `n_fft - hop_length` samples need the neighbouring windows' contributions added.
     """
-    stft = masker.stft
-    spectrogram = analyse(window, stft)
+    config = masker.stft
+    spectrogram = analyse(window, config)
     mask, carry = masker.apply(variables, jnp.abs(spectrogram), carry)
-    return carry, synthesise(mask * spectrogram, stft) / overlap_weight(stft)
+    return carry, synthesise(mask * spectrogram, config) / overlap_weight(config)
 
 
 def _with_margin(num_samples: int, overlap: int) -> int:

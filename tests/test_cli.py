@@ -13,7 +13,7 @@ import soundfile
 from etils import epath
 
 from configs import lstm
-from jaxsep.cli import unique_names
+from jaxsep.commands.separate import unique_names
 from jaxsep.train_lib import train_and_evaluate
 
 

@@ -41,6 +41,24 @@ def test_blocks_give_what_the_whole_song_gives(samples, bidirectional):
     np.testing.assert_allclose(ours, whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_mask_of_a_song_is_what_the_masker_says_of_it_as_a_whole(bidirectional, monkeypatch):
+    monkeypatch.setattr("jaxsep.separator.MASK_FRAMES", 16)
+    separator = make(bidirectional=bidirectional)
+    waveform = separator.to_format(noise(64 * 99, 2), 8000)
+    masker = separator._masker
+    magnitude = jnp.abs(stft(waveform, STEREO))[None]
+    expected, _ = masker.apply(separator._variables, magnitude, masker.initial_carry(1))
+    np.testing.assert_allclose(separator.mask(waveform), expected[0], atol=1e-5)
+
+
+def test_the_maskers_format_has_its_rate_and_channels():
+    waveform = noise(44_100, 6)
+    assert make(MONO).to_format(waveform, 44_100).shape == (8000, 1)
+    stereo = make().to_format(waveform[:8000], 8000)
+    np.testing.assert_allclose(stereo, np.repeat(waveform[:8000].mean(1)[:, None], 2, 1), atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 7350, 48000])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("samples", [1, 12_345])

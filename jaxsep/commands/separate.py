@@ -1,0 +1,76 @@
+"""`jaxsep separate`: songs become vocals and accompaniment."""
+
+import argparse
+import re
+from pathlib import Path
+
+from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "separate",
+        help="write the vocals and the accompaniment of songs",
+        description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*; the"
+        " two add up to the song.",
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
+    parser.add_argument("--model", required=True, help="a training's workdir, or one checkpoint")
+    parser.add_argument(
+        "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace stems that are there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from jaxsep.audio_reader import AudioError
+    from jaxsep.audio_writer import WriteError
+    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.separator import OutputExistsError, Separator, separate_file
+
+    quiet_background_errors()
+    try:
+        separator = Separator.restore(args.model)
+    except (CheckpointError, OSError) as error:
+        complain(f"--model: {error}")
+        return USAGE_ERROR
+    failed_early = failed_midway = 0
+    for number, (path, name) in enumerate(zip(args.inputs, unique_names(args.inputs), strict=True)):
+        folder = args.output / name
+        label = f"[{number + 1}/{len(args.inputs)}] " if len(args.inputs) > 1 else ""
+        try:
+            separate_file(separator, path, folder, overwrite=args.overwrite, label=label)
+        except WriteError as error:
+            complain(str(error))
+            failed_midway += 1
+        except OSError as error:
+            complain(f"{folder}: can't be written ({error.strerror})")
+            failed_midway += 1
+        except (AudioError, OutputExistsError) as error:
+            complain(str(error))
+            failed_early += 1
+        else:
+            print(folder, flush=True)
+    if not failed_early and not failed_midway:
+        return 0
+    return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED
+
+
+def unique_names(paths: list[Path]) -> list[str]:
+    """Names a folder for each song: its file name without extension; `-2` and so on for doubles.
+
+    No name leads out of the output folder.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        base = re.sub(r"[\ud800-\udfff]", "_", path.stem)  # bytes that are no UTF-8
+        base = base if base.strip(".") else "_"
+        name, number = base, 1
+        while name.casefold() in taken:  # some file systems don't tell cases apart
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
