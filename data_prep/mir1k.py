@@ -44,7 +44,7 @@ class Mir1k:
             for path in sorted((self.root / folder).iterdir())
             if path.suffix.lower() in EXTENSIONS and not is_hidden(path)
         ]
-        if not any(track.split == "train" for track in tracks):
+        if not tracks:
             raise PreparationError(f"{self.root}: no clips (*.wav, *.flac) in it or its train/")
         return tracks
 

@@ -6,7 +6,6 @@ Needs the `musdb` package (`pip install jaxsep[musdb]`) and the ffmpeg program. 
 musdb's own 14 tracks where they are there, otherwise 15 % of the training tracks.
 """
 
-import argparse
 import dataclasses
 import os
 import shutil
@@ -26,6 +25,7 @@ from data_prep.sources import (
     is_hidden,
 )
 
+LICENCE = "MUSDB18: see its own terms, track by track (most for non-commercial use)"
 STEMS: tuple[str, ...] = ("drums", "bass", "other", "vocals")
 
 
@@ -87,8 +87,12 @@ class Musdb18:
         return Song(waveforms, None if track.split == "train" else mixture, rate)
 
 
-def _make_source(args: argparse.Namespace) -> Musdb18:
-    root = args.root
+def open_root(root: Path, licence: str = LICENCE) -> Musdb18:
+    """Opens MUSDB18 or MUSDB18-HQ.
+
+    Raises:
+      PreparationError: if it is neither, or what is needed to read it isn't installed.
+    """
     if not root.is_dir():
         raise PreparationError(f"{root}: no such folder")
     if shutil.which("ffmpeg") is None:
@@ -100,20 +104,15 @@ def _make_source(args: argparse.Namespace) -> Musdb18:
         import musdb  # noqa: F401
     except ImportError as error:
         raise PreparationError("the musdb package is missing; pip install musdb") from error
-    has_mp4 = any(root.glob("train/*.stem.mp4"))
-    has_wav = any(root.glob("train/*/mixture.wav"))
+    has_mp4, has_wav = (any(root.glob(f"t*/{name}")) for name in ("*.stem.mp4", "*/mixture.wav"))
     if has_mp4 == has_wav:
         what = "both kinds" if has_mp4 else "neither train/*.stem.mp4 nor train/*/mixture.wav"
         raise PreparationError(f"{root}: {what} found; MUSDB18 has the former, -HQ the latter")
-    return Musdb18(root, has_wav, args.licence)
+    return Musdb18(root, has_wav, licence)
 
 
 if __name__ == "__main__":
     parser = command.make_parser(__doc__ or "")
     command.add_root(parser)
-    parser.add_argument(
-        "--licence",
-        default="MUSDB18: see its own terms, track by track (most for non-commercial use)",
-        help="noted in the manifest",
-    )
-    sys.exit(command.run(parser, _make_source))
+    parser.add_argument("--licence", default=LICENCE, help="noted in the manifest")
+    sys.exit(command.run(parser, lambda args: open_root(args.root, args.licence)))

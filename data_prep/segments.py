@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import librosa
 import numpy as np
+import soxr
 
 from data_prep.sources import Song, TrackError
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
+# Playing faster raises pitch and formants, so another speed sounds like another singer.
+REMIX_SPEED = 1.25
 MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
 
 
@@ -80,7 +83,7 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
 def _check_shapes(waveforms: dict[str, np.ndarray]) -> None:
     if "vocals" not in waveforms:
         raise TrackError(f"has no stem 'vocals', only {', '.join(sorted(waveforms))}")
-    if len(waveforms.keys() - {"mixture"}) < 2:
+    if len(waveforms) < 2:
         raise TrackError("has vocals alone; give it an accompaniment, or drums, bass and other")
     for axis, unit in ((0, "samples"), (1, "channels")):
         sizes = {name: wave.shape[axis] for name, wave in waveforms.items()}
@@ -118,8 +121,9 @@ def remix_magnitudes(
 ) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
     """Yields like `segment_magnitudes`, with the accompaniment taken from another track.
 
-    In each segment both voices and backing have a random gain (`REMIX_GAINS`) and may have their
-    channels swapped; the backing is a random part of the partner, silent where that ends.
+    Voice and backing are played at random speeds (up to `REMIX_SPEED` times slower or faster). In
+    each segment both have a random gain (`REMIX_GAINS`) and may have their channels swapped; the
+    backing is a random part of the partner, silent where that ends.
 
     Args:
       track: waveforms of `to_format`; its vocals are used.
@@ -129,8 +133,13 @@ def remix_magnitudes(
     digest = hashlib.sha256(f"{settings.seed}/{key}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
     backing = [name for name in partner if name not in ("mixture", "vocals")]
+    # Steps of 1 %: the resampler's filters depend on the ratio.
+    limit = round(100 * np.log(REMIX_SPEED))
+    speed, backing_speed = np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
+    track = {"vocals": _play(track["vocals"], speed)}
+    partner = {name: _play(partner[name], backing_speed) for name in backing}
     for start, length in _segment_bounds(track["vocals"], settings):
-        latest = max(0, len(partner["mixture"]) - length)
+        latest = max(0, len(partner["accompaniment"]) - length)
         backing_start = int(rng.integers(0, latest, endpoint=True))
         vocals_gain, backing_gain = rng.uniform(*REMIX_GAINS, size=2).astype(np.float32)
         vocals_swap, backing_swap = rng.choice([1, -1], size=2)
@@ -139,8 +148,13 @@ def remix_magnitudes(
             cut = _cut(partner[name], backing_start, length)
             parts[name] = backing_gain * cut[:, ::backing_swap]
         parts["mixture"] = parts["vocals"] + parts["accompaniment"]
-        parts = {name: parts[name] for name in track}
+        parts = {name: parts[name] for name in ("mixture", *settings.targets)}
         yield _seconds(start, settings), _magnitudes(parts, settings.stft)
+
+
+def _play(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """Returns a waveform `[samples, channels]` played `speed` times faster."""
+    return soxr.resample(waveform, speed, 1.0)
 
 
 def _segment_bounds(waveform: np.ndarray, settings: Settings) -> Iterator[tuple[int, int]]:

@@ -3,8 +3,9 @@
 usage: python -m data_prep.stems_folder --root=DIR --output=OUT
 
 The stems of a track are `vocals` with `accompaniment` or with `drums`, `bass`, `other`. A
-`mixture` beside them is used as released in validation and test; in training the mixture is the
-sum of the stems. Without a validation folder, 15 % of the training tracks are held out.
+`mixture` beside them is used as released in validation and test, where it can also stand for all
+stems but the vocals; in training the mixture is the sum of the stems. Without a validation folder,
+15 % of the training tracks are held out. Track folders right in DIR are test tracks.
 """
 
 import argparse
@@ -40,13 +41,14 @@ class StemsFolder:
     def tracks(self) -> list[Track]:
         if not self.root.is_dir():
             raise PreparationError(f"{self.root}: no such folder")
+        folders = {split: self.root / split for split in SPLITS if (self.root / split).is_dir()}
         tracks = [
             self._describe(folder, split)
-            for split in SPLITS
-            for folder in sorted((self.root / split).glob("*/"))
+            for split, parent in (folders or {"test": self.root}).items()
+            for folder in sorted(parent.glob("*/"))
             if not is_hidden(folder)
         ]
-        if not any(track.split == "train" for track in tracks):
+        if not any(track.files for track in tracks):
             raise PreparationError(
                 f"{self.root}: expected train/<track>/vocals.wav and so on (validation/ and test/"
                 f" likewise; {', '.join(EXTENSIONS)})"

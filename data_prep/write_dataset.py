@@ -7,12 +7,8 @@ final names and the manifest makes them a data set.
 """
 
 import concurrent.futures
-import contextlib
-import multiprocessing
 import os
 import shutil
-import signal
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,7 @@ from data_prep.write_group import (
 )
 from jaxsep import records, tfrecord
 from jaxsep.files import read_json, write_json
+from jaxsep.workers import ignored_interrupts, worker_pool
 
 PROGRESS_BAR = "{l_bar}{bar}| {n}/{total} s of music [{elapsed}, {remaining} left]"
 
@@ -58,7 +55,7 @@ def prepare(
     """
     tracks = source.tracks()
     if not any(track.split == "train" for track in tracks):
-        raise PreparationError(f"{source.root}: no training tracks")
+        raise PreparationError(f"{source.root}: no training tracks; they belong in its train/")
     if settings.remixes and sum(track.split == "train" for track in tracks) < 2:
         raise PreparationError("remixes need at least two training tracks; use --remixes=0")
     job = describe_job(source, settings, tracks)
@@ -135,8 +132,8 @@ def _run(
     """Writes the groups in worker processes, showing the progress in seconds of music."""
     seconds = {group: round(sum(t.seconds for t, _ in group.tracks)) for group in todo}
     try:
-        with _worker_pool(workers) as executor:
-            with _ignored_interrupts():
+        with worker_pool(workers) as executor:
+            with ignored_interrupts():
                 futures = {
                     executor.submit(write_group, source, folder, settings, group, skip_bad): group
                     for group in todo
@@ -152,33 +149,6 @@ def _run(
         ) from error
     except BadTrackError as error:
         raise PreparationError(f"{error} (--skip_bad leaves such tracks out)") from None
-
-
-@contextlib.contextmanager
-def _worker_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
-    """Runs worker processes, which an error ends at once: what is unfinished is done again."""
-    executor = concurrent.futures.ProcessPoolExecutor(
-        max_workers=workers,
-        mp_context=multiprocessing.get_context("spawn"),
-    )
-    try:
-        yield executor
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    """Starts processes deaf to Ctrl-C: the parent ends its workers itself, without their noise."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _marker(output: Path, group: Group) -> Path:

@@ -5,9 +5,9 @@ import io
 import os
 import sys
 
-from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, health, separate
+from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, separate
 
-COMMANDS = (separate, health)
+COMMANDS = (separate, evaluate, health)
 
 
 def main(argv: list[str] | None = None) -> int:

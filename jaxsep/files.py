@@ -1,4 +1,4 @@
-"""JSON files that are there whole or not at all."""
+"""Files that are there whole or not at all."""
 
 import json
 from typing import Any
@@ -8,9 +8,14 @@ from etils import epath
 
 def write_json(path: epath.PathLike, value: Any) -> None:
     """Writes a JSON file under a temporary name and renames it."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: epath.PathLike, text: str) -> None:
+    """Writes a text file under a temporary name and renames it."""
     path = epath.Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.write_text(text)
     part.replace(path)
 
 

@@ -4,11 +4,13 @@ import importlib
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 from data_prep.segments import Settings
 from data_prep.synthetic import BuiltInBand
 from data_prep.write_dataset import prepare
 from jaxsep.stft_config import StftConfig
+from jaxsep.train_lib import train_and_evaluate
 
 TINY_STFT = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)
 
@@ -44,6 +46,14 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory):
     """Four songs of 5 seconds at 8 kHz: two train, one validates, one tests."""
     folder = tmp_path_factory.mktemp("band")
     return prepare(tiny_band(), folder / "data", tiny_settings(), workers=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_workdir(tiny_dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of two steps."""
+    folder = tmp_path_factory.mktemp("training")
+    train_and_evaluate(tiny_config(tiny_dataset, num_train_steps=2), epath.Path(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

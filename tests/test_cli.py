@@ -10,26 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from etils import epath
 
-from configs import lstm
 from jaxsep.commands.separate import unique_names
-from jaxsep.train_lib import train_and_evaluate
 
 
 def jaxsep(*args, **kwargs):
     command = [sys.executable, "-m", "jaxsep.cli", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
-
-
-@pytest.fixture(scope="module")
-def workdir(tiny_dataset, tmp_path_factory):
-    config = lstm.get_config()
-    config.update(data_dir=str(tiny_dataset.path), num_train_steps=2, batch_size=2)
-    config.model.hidden_size = 8
-    folder = tmp_path_factory.mktemp("training")
-    train_and_evaluate(config, epath.Path(folder))
-    return folder
 
 
 def write_song(path: Path, seconds: float = 1.0, rate: int = 8000, channels: int = 2) -> Path:
@@ -48,13 +35,13 @@ def assert_one_line(result, code: int, *words: str) -> None:
         assert word in complaints[0]
 
 
-def test_songs_of_any_format_go_in_one_command(workdir, tmp_path):
+def test_songs_of_any_format_go_in_one_command(tiny_workdir, tmp_path):
     songs = [
         write_song(tmp_path / "a" / "song.wav", rate=96000, channels=6),
         write_song(tmp_path / "b" / "Song.flac", rate=44100),
         write_song(tmp_path / "low.ogg", channels=1),
     ]
-    result = jaxsep("separate", *songs, f"--model={workdir}", f"--output={tmp_path / 'out'}")
+    result = jaxsep("separate", *songs, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr
     for name, song in zip(["song", "Song-2", "low"], songs, strict=True):
         for stem in ("vocals", "accompaniment"):
@@ -68,81 +55,81 @@ def test_songs_of_any_format_go_in_one_command(workdir, tmp_path):
     assert len(list((tmp_path / "out").rglob("*"))) == 9
 
 
-def test_a_bad_file_does_not_stop_the_others(workdir, tmp_path):
+def test_a_bad_file_does_not_stop_the_others(tiny_workdir, tmp_path):
     (tmp_path / "text.wav").write_text("not audio")
     good = write_song(tmp_path / "good.wav")
-    args = (tmp_path / "text.wav", good, f"--model={workdir}", f"--output={tmp_path / 'out'}")
+    args = (tmp_path / "text.wav", good, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
     assert_one_line(jaxsep("separate", *args), 1, "text.wav")
     assert (tmp_path / "out" / "good" / "vocals.wav").exists()
     assert not (tmp_path / "out" / "text").exists()
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "folder"])
-def test_unusable_input_is_one_line_and_code_2(workdir, tmp_path, kind):
+def test_unusable_input_is_one_line_and_code_2(tiny_workdir, tmp_path, kind):
     song = tmp_path / "song.wav"
     if kind == "folder":
         song.mkdir()
     elif kind != "missing":
         song.write_text("" if kind == "empty" else "lyrics")
-    result = jaxsep("separate", song, f"--model={workdir}", f"--output={tmp_path / 'out'}")
+    result = jaxsep("separate", song, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
     assert_one_line(result, 2, str(song))
     assert not (tmp_path / "out").exists()
 
 
-def test_names_that_are_not_utf_8_and_absurd_samples_do_not_stop_the_others(workdir, tmp_path):
+def test_names_that_are_not_utf_8_and_absurd_samples_do_not_stop_the_others(tiny_workdir, tmp_path):
     odd = tmp_path / os.fsdecode(b"caf\xe9.wav")
     write_song(tmp_path / "cafe.wav").rename(odd)
     absurd = tmp_path / "absurd.wav"
     soundfile.write(absurd, np.full((8000, 2), 1e30), 8000, subtype="FLOAT")
     songs = (odd, absurd, write_song(tmp_path / "good.wav"))
-    result = jaxsep("separate", *songs, f"--model={workdir}", f"--output={tmp_path / 'out'}")
+    result = jaxsep("separate", *songs, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "absurd.wav: a sample at 0.000 s is" in result.stderr
     assert (tmp_path / "out" / "caf_" / "vocals.wav").exists()
     assert (tmp_path / "out" / "good" / "accompaniment.wav").exists()
 
 
-def test_a_full_disk_is_one_line_and_code_1(workdir, tmp_path):
+def test_a_full_disk_is_one_line_and_code_1(tiny_workdir, tmp_path):
     song = write_song(tmp_path / "song.wav", seconds=30)
     # A limit on file size fails as a full disk does, and any user can set it.
     limited = "import resource, signal, sys; from jaxsep.cli import main;"
     limited += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); sys.exit(main())"
-    command = [sys.executable, "-c", limited, "separate", str(song), f"--model={workdir}"]
+    command = [sys.executable, "-c", limited, "separate", str(song), f"--model={tiny_workdir}"]
     output = tmp_path / "out"
     result = subprocess.run([*command, f"--output={output}"], capture_output=True, text=True)
     assert_one_line(result, 1, "can't be written")
     assert not [path for path in output.rglob("*") if path.is_file()]
 
 
-def test_stems_that_are_there_are_refused_without_overwrite(workdir, tmp_path):
-    args = ("separate", write_song(tmp_path / "song.wav"), f"--model={workdir}")
+def test_stems_that_are_there_are_refused_without_overwrite(tiny_workdir, tmp_path):
+    args = ("separate", write_song(tmp_path / "song.wav"), f"--model={tiny_workdir}")
     args += (f"--output={tmp_path / 'out'}",)
     assert jaxsep(*args).returncode == 0
     assert_one_line(jaxsep(*args), 2, "--overwrite")
     assert jaxsep(*args, "--overwrite").returncode == 0
 
 
-def test_a_wrong_model_is_one_line_and_code_2(workdir, tmp_path):
+def test_a_wrong_model_is_one_line_and_code_2(tiny_workdir, tmp_path):
     song = write_song(tmp_path / "song.wav")
     assert_one_line(jaxsep("separate", song, "--model=nowhere"), 2, "--model", "nowhere")
     assert_one_line(jaxsep("separate", song, f"--model={tmp_path}"), 2, "no checkpoint")
 
 
-def test_a_damaged_checkpoint_is_one_line_and_code_2(workdir, tmp_path):
+def test_a_damaged_checkpoint_is_one_line_and_code_2(tiny_workdir, tmp_path):
     copy = tmp_path / "training"
-    subprocess.run(["cp", "-r", workdir, copy], check=True)
+    subprocess.run(["cp", "-r", tiny_workdir, copy], check=True)
     for file in (copy / "checkpoints").rglob("model/**/d/*"):
         file.write_bytes(b"x" * 100)
     song = write_song(tmp_path / "song.wav")
     assert_one_line(jaxsep("separate", song, f"--model={copy}"), 2, "can't be restored")
 
 
-def test_ctrl_c_ends_with_130_and_leaves_no_half_file(workdir, tmp_path):
+def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tiny_workdir, tmp_path):
     # A shell's background jobs ignore Ctrl-C, and pass that on to their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     song = write_song(tmp_path / "long.wav", seconds=3000, rate=8000)
-    command = [sys.executable, "-m", "jaxsep.cli", "separate", str(song), f"--model={workdir}"]
+    command = [sys.executable, "-m", "jaxsep.cli", "separate", str(song), f"--model={tiny_workdir}"]
     process = subprocess.Popen(
         [*command, f"--output={tmp_path / 'out'}"], stderr=subprocess.PIPE, text=True
     )
@@ -156,14 +143,14 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(workdir, tmp_path):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_it_starts_without_the_packages_that_only_training_needs(workdir, tmp_path):
+def test_it_starts_without_the_packages_that_only_training_needs(tiny_workdir, tmp_path):
     song = write_song(tmp_path / "song.wav")
     code = (
         "import sys; from jaxsep.cli import main; main(sys.argv[1:]);"
         "heavy = {'tensorflow', 'tensorflow_datasets', 'musdb', 'librosa', 'grain'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    args = ["separate", song, f"--model={workdir}", f"--output={tmp_path / 'out'}"]
+    args = ["separate", song, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}"]
     command = [sys.executable, "-c", code, *map(str, args)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]"

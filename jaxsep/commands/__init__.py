@@ -6,6 +6,7 @@ wrong usage or unusable input, 1 for a failure midway. What takes long to import
 """
 
 import sys
+from pathlib import Path
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
 
@@ -13,3 +14,32 @@ USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
 def complain(message: str) -> None:
     """Says in one line what is wrong."""
     print(f"jaxsep: {message}", file=sys.stderr)
+
+
+def named_models(texts: list[str]) -> dict[str, str]:
+    """Names models that are given as `[NAME=]WORKDIR`; by default after the workdir's folder.
+
+    Returns:
+      Paths by name. Equal default names are told apart by `-2` and so on.
+
+    Raises:
+      ValueError: if two are given the same name, or a name can't be a folder's.
+    """
+    models: dict[str, str] = {}
+    for text in texts:
+        name, sign, path = text.partition("=")
+        if not sign or "/" in name:  # a path may hold the sign as well
+            path = text
+            folder = Path(text).absolute()
+            is_step = folder.parent.name == "checkpoints"
+            base = f"{folder.parents[1].name}-{folder.name}" if is_step else folder.name
+            name, number = base, 1
+            while name in models:
+                number += 1
+                name = f"{base}-{number}"
+        if name in models:
+            raise ValueError(f"two models are named {name!r}")
+        if name in ("", ".", ".."):
+            raise ValueError(f"{text!r}: {name!r} can't name a model; use NAME=WORKDIR")
+        models[name] = path
+    return models

@@ -1,0 +1,98 @@
+"""`jaxsep evaluate`: scores of models on songs whose true stems are known."""
+
+import argparse
+import os
+from pathlib import Path
+
+from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain, named_models
+
+KINDS = ("musdb18", "stems_folder", "mir1k")
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="score models on songs whose true stems are known",
+        description="Scores models, the unprocessed mixture and the ideal ratio mask on MUSDB18, a"
+        " folder of stems or MIR-1K. Writes DIR/scores.md, and for each method and track a file of"
+        " museval's format. Tracks that were scored before are not scored again.",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]WORKDIR",
+        help="a training's workdir, or one checkpoint; may be given several times",
+    )
+    parser.add_argument("--root", type=Path, required=True, help="folder of the songs")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the scores"
+    )
+    parser.add_argument("--kind", choices=KINDS, help="of the songs; default: seen by the files")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="default: test; if there is none validation, else train",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes that score, each with some 1 GB per minute of stereo; default: one a core",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        import museval  # noqa: F401
+    except ImportError:
+        complain("scores need the museval package: pip install 'jaxsep[eval]'")
+        return USAGE_ERROR
+    from data_prep.collections import open_collection
+    from data_prep.mir1k import Mir1k
+    from data_prep.sources import PreparationError
+    from jaxsep import evaluation, score_tables, scores
+    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.methods import make_methods
+
+    quiet_background_errors()
+    if args.workers < 1:
+        complain("--workers must be 1 or more")
+        return USAGE_ERROR
+    try:
+        methods = make_methods(named_models(args.model))
+        source = open_collection(args.root, args.kind)
+        tracks = evaluation.choose_split(source.tracks(), args.split)
+    except (
+        ValueError,
+        CheckpointError,
+        PreparationError,
+        evaluation.EvaluationError,
+        OSError,
+    ) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    try:
+        problems = evaluation.evaluate(
+            source,
+            tracks,
+            methods,
+            args.output,
+            version=scores.V3 if isinstance(source, Mir1k) else scores.V4,
+            workers=args.workers,
+        )
+        for problem in problems:
+            complain(problem)
+        if len(problems) == len(tracks):
+            return USAGE_ERROR
+        names = [method.name for method in methods]
+        print(score_tables.write_report(args.output, names, tracks), end="")
+        return SOME_FAILED if problems else 0
+    except evaluation.EvaluationError as error:
+        complain(str(error))
+        return SOME_FAILED
+    except OSError as error:
+        complain(f"{args.output}: can't be written ({error.strerror})")
+        return SOME_FAILED

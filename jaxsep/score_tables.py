@@ -1,0 +1,189 @@
+"""Tables of scores, each with its metric, its tracks and its way of averaging in the title."""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.sources import Track
+from jaxsep.files import read_json, write_text
+from jaxsep.scores import MUSEVAL, V3, V4
+
+INFINITE = 119  # dB: what is left is rounding
+AVERAGES = {"median": np.nanmedian, "mean": np.nanmean}
+
+# Documents of `scores.score_track`, by method and track.
+Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Numbers in dB.
+
+    Attributes:
+      title: what they are.
+      columns: their names.
+      rows: by method, one number for each column; NaN where there is none.
+      notes: what a reader must know besides.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: dict[str, list[float]]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        lines = [f"**{self.title}**", ""]
+        lines += [
+            f"| method | {' | '.join(self.columns)} |",
+            "|---" * (1 + len(self.columns)) + "|",
+        ]
+        lines += [
+            f"| {name} | {' | '.join(_format(value) for value in values)} |"
+            for name, values in self.rows.items()
+        ]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+def _format(value: float) -> str:
+    if not abs(value) < INFINITE:
+        return "-" if np.isnan(value) else f"{'-' if value < 0 else ''}inf"
+    return f"{round(value, 2) + 0.0:.2f}"  # no -0.00
+
+
+def write_report(output: Path, methods: Sequence[str], tracks: Sequence[Track]) -> str:
+    """Writes `OUTPUT/scores.md` and returns what is in it.
+
+    Args:
+      output: folder of `evaluation.evaluate`.
+      methods: that were scored; the first is the unprocessed mixture.
+      tracks: of one split. Those that couldn't be used are left out.
+    """
+    scores = read_scores(output, methods, tracks)
+    text = "\n".join(table.markdown() for table in make_tables(scores, tracks[0].split))
+    write_text(output / "scores.md", text)
+    return text
+
+
+def read_scores(
+    output: Path, methods: Sequence[str], tracks: Sequence[Track]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Reads scores as `evaluation.evaluate` wrote them: by method and name of the track."""
+    return {
+        method: {
+            track.name: read_json(path)
+            for track in tracks
+            if (path := output / method / track.split / f"{track.name}.json").exists()
+        }
+        for method in methods
+    }
+
+
+def make_tables(scores: Scores, split: str) -> list[Table]:
+    """Summarises scores.
+
+    Args:
+      scores: of all methods on the same tracks; the first is the unprocessed mixture.
+      split: that the tracks are of.
+
+    Returns:
+      For MIR-1K's clips the tables of its literature; else BSSEval v4's, as museval aggregates it.
+      Then those of whole tracks. Each for the vocals and for the accompaniment.
+    """
+    documents = next(iter(scores.values()))
+    where = f"{len(documents)} tracks ({split})"
+    is_v3 = any(V3 in document["jaxsep"] for document in documents.values())
+    tables = []
+    for stem in ("vocals", "accompaniment"):
+        if is_v3:
+            tables.append(_v3_table(scores, stem, where))
+        else:
+            tables += [_v4_table(scores, stem, where, average) for average in AVERAGES]
+        tables += [_whole_table(scores, stem, where, average) for average in AVERAGES]
+    return tables
+
+
+def _v4_table(scores: Scores, stem: str, where: str, average: str) -> Table:
+    columns = ("SDR", "SIR", "ISR", "SAR")
+    values = {
+        method: np.array([_median_window(document, stem, columns) for document in tracks.values()])
+        for method, tracks in scores.items()
+    }
+    title = (
+        f"{V4} (museval {MUSEVAL}) of the {stem}, dB: median over windows of 1 s, then {average}"
+        f" over {where}"
+    )
+    return _average(title, columns, values, average)
+
+
+def _median_window(document: Mapping[str, Any], stem: str, columns: Sequence[str]) -> list[float]:
+    frames = [t["frames"] for t in document["targets"] if t["name"] == stem]
+    metrics = [frame["metrics"] for target in frames for frame in target]
+    return [_over([m[column] for m in metrics], np.nanmedian) for column in columns]
+
+
+def _whole_table(scores: Scores, stem: str, where: str, average: str) -> Table:
+    columns = ("SDR", "SI-SDR")
+    values = {
+        method: np.array(
+            [[d["jaxsep"]["stems"][stem][c] for c in columns] for d in tracks.values()]
+        )
+        for method, tracks in scores.items()
+    }
+    title = (
+        f"Energy ratios of the {stem}, dB (SDR: 10 log10 of the true stem's energy over the"
+        f" error's; SI-SDR: Le Roux et al. 2019): whole tracks, {average} over {where}"
+    )
+    return _average(title, columns, values, average)
+
+
+def _average(
+    title: str, columns: tuple[str, ...], values: Mapping[str, np.ndarray], average: str
+) -> Table:
+    rows = {
+        method: [_over(column, AVERAGES[average]) for column in scores.T]
+        for method, scores in values.items()
+    }
+    missing = {m: int(np.isnan(scores[:, 0]).sum()) for m, scores in values.items()}
+    notes = tuple(
+        f"{method}: {count} of the tracks have no score, for silence in a true stem or an estimate."
+        for method, count in missing.items()
+        if count
+    )
+    return Table(title, columns, rows, notes)
+
+
+def _over(values: Any, average: Any) -> float:
+    with warnings.catch_warnings():  # the average of nothing is NaN, as it should be
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(average(np.asarray(values, float))) if len(values) else float("nan")
+
+
+def _v3_table(scores: Scores, stem: str, where: str) -> Table:
+    """Averages as the literature on MIR-1K does: weighted by the clips' lengths."""
+    rows, mixture = {}, next(iter(scores.values()))
+    for method, tracks in scores.items():
+        metrics = [document["jaxsep"][V3][stem] for document in tracks.values()]
+        before = [mixture[track]["jaxsep"][V3][stem]["SDR"] for track in tracks]
+        weights = [document["jaxsep"]["seconds"] for document in tracks.values()]
+        columns = [
+            [m["SDR"] - b for m, b in zip(metrics, before, strict=True)],
+            [m["SIR"] for m in metrics],
+            [m["SAR"] for m in metrics],
+        ]
+        rows[method] = [_weighted(column, weights) for column in columns]
+    title = (
+        f"{V3} (museval {MUSEVAL}, bss_eval_sources) of the {stem}, dB: means over {where},"
+        " weighted by length; NSDR is the SDR less the mixture's"
+    )
+    return Table(title, ("GNSDR", "GSIR", "GSAR"), rows)
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
+    known = np.isfinite(values)
+    if not known.any():
+        return float("nan")
+    return float(np.average(np.array(values)[known], weights=np.array(weights)[known]))
