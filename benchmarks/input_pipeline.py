@@ -13,18 +13,15 @@ import contextlib
 import datetime
 import functools
 import importlib
-import os
-import platform
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.machine import describe_machine
 from jaxsep import partitioning, programs, records
 from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
 from jaxsep.tfrecord import DataCorruptionError, RecordSource
@@ -51,12 +48,12 @@ class Benchmark:
         )
         with self._batches(0) as batches:
             self._batch = partitioning.to_global_batch(next(batches), self._parts.mesh)
-        self._step()  # compiles
+        self.step_rate()  # compiles
 
     def round(self, number: int) -> list[float]:
         """Returns the numbers that `ROWS` names."""
         self._pipeline(number)  # warms the disk: the next two read the same examples
-        delivered, consumed = self._pipeline(number), self._step()
+        delivered, consumed = self._pipeline(number), self.step_rate()
         together, share = self._training(number)
         ratio = delivered / consumed
         return [delivered, consumed, ratio, together, 100 * share, *self._stages(number)]
@@ -66,7 +63,8 @@ class Benchmark:
             next(batches)
             return self._rate(lambda: next(batches), 4 * STEPS)
 
-    def _step(self) -> float:
+    def step_rate(self) -> float:
+        """Returns the examples that the training step alone takes in a second."""
         state, step = self._parts.state, self._parts.train_step
         return self._rate(lambda: jax.block_until_ready(step(state, self._batch, 1.0)), STEPS)
 
@@ -125,12 +123,6 @@ class Benchmark:
         return times * self._batch_size / (time.perf_counter() - begun)
 
 
-def _machine() -> str:
-    info = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
-    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", required=True, metavar="NAME[:VARIANT]")
@@ -150,7 +142,8 @@ def main() -> None:
         parser.exit(2, f"benchmarks.input_pipeline: {error}\n")
     except DataCorruptionError as error:
         parser.exit(1, f"benchmarks.input_pipeline: {error}\n")
-    print(f"{args.recipe} on {dataset.manifest['name']}, {datetime.date.today()}, {_machine()}\n")
+    where = f"{datetime.date.today()}, {describe_machine()}"
+    print(f"{args.recipe} on {dataset.manifest['name']}, {where}\n")
     print(f"| | median of {args.rounds} | range |\n|---|---|---|")
     for name, values in zip(ROWS, np.transpose(rounds), strict=True):
         print(f"| {name} | {np.median(values):.4g} | {values.min():.4g} to {values.max():.4g} |")

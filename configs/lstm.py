@@ -5,7 +5,7 @@ python train.py --config=configs/lstm.py:mir1k --config.data_dir=DATA   # 16 kHz
 
 Record, 2026-11-23, two cores of an AMD EPYC that other jobs shared:
 * :mir1k on MIR-1K's 171 training clips, prepared with --remixes=4: 1,500 steps in 27 minutes;
-  GNSDR of the voice on the four dev clips 9.36 dB (benchmarks/mir1k.py).
+  GNSDR of the voice on the four dev clips 9.36 dB.
 * On the album of the README, 400 steps: see there.
 """
 
@@ -32,7 +32,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     )
     if variant == "mir1k":
         config.full_train_steps = 1_500
-        config.crop_frames = 250
+        config.crop_frames = 125
     elif variant != "full":
         raise ValueError(f"configs/lstm.py:{variant} is unknown; use configs/lstm.py[:mir1k]")
     return config

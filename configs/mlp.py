@@ -5,7 +5,7 @@ python train.py --config=configs/mlp.py:mir1k --config.data_dir=DATA   # 16 kHz,
 
 Record, 2026-11-23, two cores of an AMD EPYC:
 * :mir1k on MIR-1K's 171 training clips, prepared with --remixes=4: 2,000 steps in 5 minutes;
-  GNSDR of the voice on the four dev clips 8.50 dB (benchmarks/mir1k.py).
+  GNSDR of the voice on the four dev clips 8.50 dB.
 * On the album of the README, 400 steps: see there.
 """
 
@@ -20,7 +20,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.model = ConfigDict({"name": "mlp", "hidden_size": 512, "normalise": True})
     if variant == "mir1k":
         config.full_train_steps = 2_000
-        config.crop_frames = 250
+        config.crop_frames = 125
     elif variant != "full":
         raise ValueError(f"configs/mlp.py:{variant} is unknown; use configs/mlp.py[:mir1k]")
     return config

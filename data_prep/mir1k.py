@@ -19,7 +19,8 @@ from data_prep.sources import PreparationError, Song, Track, TrackError, audio_s
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.stft_config import StftConfig
 
-STFT = StftConfig(sample_rate=16000, channels=1, n_fft=1024, hop_length=256)
+# Twice the 64 ms that the literature uses: a bit better on a singer never heard, and cheaper.
+STFT = StftConfig(sample_rate=16000, channels=1, n_fft=2048, hop_length=512)
 FOLDERS = {"train": "train", "dev": "validation", "test": "test"}
 EXTENSIONS = (".wav", ".flac")
 

@@ -5,9 +5,9 @@ import io
 import os
 import sys
 
-from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, separate
+from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, plot, separate
 
-COMMANDS = (separate, evaluate, health)
+COMMANDS = (separate, evaluate, plot, health)
 
 
 def main(argv: list[str] | None = None) -> int:

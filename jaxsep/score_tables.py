@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,13 @@ from jaxsep.files import read_json, write_text
 from jaxsep.scores import MUSEVAL, V3, V4
 
 INFINITE = 119  # dB: what is left is rounding
+WHOLE = "whole tracks"
+METRICS = {
+    V4: f"{V4} (museval {MUSEVAL})",
+    V3: f"{V3} (museval {MUSEVAL}, bss_eval_sources; NSDR: SDR less the mixture's)",
+    WHOLE: "Whole tracks (SDR: energy of the true stem over that of the error; SI-SDR likewise,"
+    " after the best scaling)",
+}
 AVERAGES = {"median": np.nanmedian, "mean": np.nanmean}
 
 # Documents of `scores.score_track`, by method and track.
@@ -24,31 +31,35 @@ class Table:
     """Numbers in dB.
 
     Attributes:
-      title: what they are.
-      columns: their names.
+      metric: one of `METRICS`.
+      stem: that was scored.
+      average: over what and how the columns are averages.
+      columns: names of the metric's parts.
       rows: by method, one number for each column; NaN where there is none.
       notes: what a reader must know besides.
     """
 
-    title: str
+    metric: str
+    stem: str
+    average: str
     columns: tuple[str, ...]
     rows: dict[str, list[float]]
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        lines = [f"**{self.title}**", ""]
-        lines += [
-            f"| method | {' | '.join(self.columns)} |",
-            "|---" * (1 + len(self.columns)) + "|",
-        ]
-        lines += [
-            f"| {name} | {' | '.join(_format(value) for value in values)} |"
-            for name, values in self.rows.items()
-        ]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        title = f"**{METRICS[self.metric]}, of the {self.stem}, dB: {self.average}**\n\n"
+        rows = [[name, *map(format_db, values)] for name, values in self.rows.items()]
+        notes = "".join(f"\n{note}\n" for note in self.notes)
+        return title + markdown_table(["method", *self.columns], rows) + notes
 
 
-def _format(value: float) -> str:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table in Markdown, ending with a line break."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def format_db(value: float) -> str:
     if not abs(value) < INFINITE:
         return "-" if np.isnan(value) else f"{'-' if value < 0 else ''}inf"
     return f"{round(value, 2) + 0.0:.2f}"  # no -0.00
@@ -112,11 +123,7 @@ def _v4_table(scores: Scores, stem: str, where: str, average: str) -> Table:
         method: np.array([_median_window(document, stem, columns) for document in tracks.values()])
         for method, tracks in scores.items()
     }
-    title = (
-        f"{V4} (museval {MUSEVAL}) of the {stem}, dB: median over windows of 1 s, then {average}"
-        f" over {where}"
-    )
-    return _average(title, columns, values, average)
+    return _average(V4, stem, f"median over windows of 1 s, then {average}", where, columns, values)
 
 
 def _median_window(document: Mapping[str, Any], stem: str, columns: Sequence[str]) -> list[float]:
@@ -133,27 +140,29 @@ def _whole_table(scores: Scores, stem: str, where: str, average: str) -> Table:
         )
         for method, tracks in scores.items()
     }
-    title = (
-        f"Energy ratios of the {stem}, dB (SDR: 10 log10 of the true stem's energy over the"
-        f" error's; SI-SDR: Le Roux et al. 2019): whole tracks, {average} over {where}"
-    )
-    return _average(title, columns, values, average)
+    return _average(WHOLE, stem, average, where, columns, values)
 
 
 def _average(
-    title: str, columns: tuple[str, ...], values: Mapping[str, np.ndarray], average: str
+    metric: str,
+    stem: str,
+    average: str,
+    where: str,
+    columns: tuple[str, ...],
+    values: Mapping[str, np.ndarray],
 ) -> Table:
+    over_tracks = AVERAGES[average.split()[-1]]
     rows = {
-        method: [_over(column, AVERAGES[average]) for column in scores.T]
+        method: [_over(column, over_tracks) for column in scores.T]
         for method, scores in values.items()
     }
-    missing = {m: int(np.isnan(scores[:, 0]).sum()) for m, scores in values.items()}
+    missing = {method: int(np.isnan(scores[:, 0]).sum()) for method, scores in values.items()}
     notes = tuple(
         f"{method}: {count} of the tracks have no score, for silence in a true stem or an estimate."
         for method, count in missing.items()
         if count
     )
-    return Table(title, columns, rows, notes)
+    return Table(metric, stem, f"{average} over {where}", columns, rows, notes)
 
 
 def _over(values: Any, average: Any) -> float:
@@ -175,11 +184,8 @@ def _v3_table(scores: Scores, stem: str, where: str) -> Table:
             [m["SAR"] for m in metrics],
         ]
         rows[method] = [_weighted(column, weights) for column in columns]
-    title = (
-        f"{V3} (museval {MUSEVAL}, bss_eval_sources) of the {stem}, dB: means over {where},"
-        " weighted by length; NSDR is the SDR less the mixture's"
-    )
-    return Table(title, ("GNSDR", "GSIR", "GSAR"), rows)
+    average = f"means over {where}, weighted by length"
+    return Table(V3, stem, average, ("GNSDR", "GSIR", "GSAR"), rows)
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:

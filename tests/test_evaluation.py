@@ -184,7 +184,8 @@ def test_gnsdr_is_weighted_by_length_and_relative_to_the_mixture():
     tables = make_tables({"mixture": mixture, "ours": ours}, "test")
     assert tables[0].rows["ours"] == [(4 + 3 * 8) / 4, (5 + 3 * 10) / 4, (5 + 3 * 10) / 4]
     medians, means = tables[1], tables[2]
-    assert "median over 2 tracks" in medians.title and "mean over 2 tracks" in means.title
+    assert medians.average == "median over 2 tracks (test)"
+    assert means.average == "mean over 2 tracks (test)"
     assert medians.rows["ours"][0] == means.rows["ours"][0] == 7.5
 
 

@@ -1,0 +1,66 @@
+"""Runs the study, or what is missing of it, and writes its report.
+
+usage: python -m benchmarks.study --data=DIR --output=docs/study [--work=DIR] [--quick]
+
+DIR holds `mir1k`, `eif-musdb18` and `excerpts`. Each training that is finished leaves its numbers
+in OUTPUT/runs, and isn't done again while they are there; one that was interrupted goes on.
+OUTPUT.md and the pictures in OUTPUT are made anew from these numbers. Needs
+`pip install jaxsep[eval,musdb]`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.study.measure import Study
+from benchmarks.study.plan import COSTS, QUICK, cells, link_singers
+from benchmarks.study.report import write_report
+from jaxsep.files import write_text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of all music")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--work", type=Path, default=Path("workdirs/study"))
+    parser.add_argument("--only", default="", help="trainings whose names begin so")
+    parser.add_argument("--report", action="store_true", help="only write the report")
+    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
+    args = parser.parse_args()
+    runs = args.output / "runs"
+    missing = [
+        cell
+        for cell in (QUICK if args.quick else cells())
+        if cell.name.startswith(args.only) and not (runs / f"{cell.name}.json").exists()
+    ]
+    if missing and not args.report:
+        runs.mkdir(parents=True, exist_ok=True)
+        link_singers(args.data, args.work)
+        study = Study(args.data, args.work, quick=args.quick)
+        for number, cell in enumerate(missing):
+            tqdm.write(f"{number + 1} of {len(missing)}: {cell.name}", file=sys.stderr)
+            _write(runs / f"{cell.name}.json", study.measure(cell))
+        for songs in COSTS:
+            path = runs / f"cost-{songs}.json"
+            if not path.exists() and not args.only and not args.quick:
+                _write(path, study.measure_cost(songs))
+    write_report(args.output)
+    return 0
+
+
+def _write(path: Path, numbers: dict[str, Any]) -> None:
+    write_text(path, json.dumps(numbers) + "\n")  # on one line: half the size, and nobody reads it
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,215 @@
+"""Trains one cell of the study and measures it."""
+
+import datetime
+import importlib
+import math
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from benchmarks.input_pipeline import Benchmark
+from benchmarks.machine import describe_machine
+from benchmarks.study.masks import look_at_masks
+from benchmarks.study.plan import MODELS, SONGS, STABILITY, STABILITY_STEPS, Cell
+from data_prep.collections import open_collection
+from data_prep.mir1k import Mir1k
+from data_prep.segments import Settings
+from data_prep.write_dataset import prepare
+from jaxsep import score_tables
+from jaxsep.evaluation import choose_split, evaluate
+from jaxsep.health_report import layers_at, read_metrics
+from jaxsep.methods import make_methods
+from jaxsep.records import REQUIRED_TARGETS, load_dataset
+from jaxsep.scores import V3, V4
+from jaxsep.separator import Separator
+from jaxsep.summary import DIVERGED, FINISHED
+from jaxsep.train_lib import DivergenceError, train_and_evaluate
+
+SEGMENT_SECONDS = 6.0
+ROUNDS = 7
+MODEL = "model"  # among the methods of a score: the one that isn't a baseline
+
+
+class Study:
+    """Where the study's music is and where its work is done.
+
+    Args:
+      data: folder of all music.
+      work: folder for data sets, trainings and scores; what is there is continued.
+      quick: a few steps of small models, to see that all of it runs.
+    """
+
+    def __init__(self, data: Path, work: Path, *, quick: bool):
+        self.data, self.work, self.quick = data, work, quick
+
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """Trains a cell, or goes on with it, and measures it.
+
+        Returns:
+          What is kept of it; see `docs/study/runs`.
+        """
+        config = self._config(cell)
+        workdir = self.work / "trainings" / cell.name
+        try:
+            summary: dict[str, Any] = train_and_evaluate(config, epath.Path(workdir))
+        except DivergenceError as error:
+            summary = error.summary | {"cause": str(error)}
+        if summary["ended"] not in (FINISHED, DIVERGED):
+            raise KeyboardInterrupt
+        result = {
+            "songs": cell.songs,
+            "model": cell.model,
+            "seed": cell.seed,
+            "date": datetime.date.today().isoformat(),
+            "machine": describe_machine(),
+            "devices": [device.device_kind for device in jax.devices()],
+            "steps": summary["steps"],
+            "minutes": summary["seconds"] / 60,
+            "parameters": summary["parameters"],
+            "clipped": summary["clipped"],
+            "ended": summary["ended"],
+            "cause": summary.get("cause"),
+            "curves": _curves(workdir, layers=cell.watch),
+        }
+        if not cell.watch:
+            result["validation_sdr"] = summary["sdr"]
+            result["scores"] = {
+                name: self._score(cell, workdir, self.find(root))
+                for name, root in SONGS[cell.songs].test.items()
+            }
+            result["masks"] = {
+                name: self._look(workdir, self.find(root))
+                for name, root in SONGS[cell.songs].test.items()
+            }
+        jax.clear_caches()
+        return result
+
+    def measure_cost(self, songs: str) -> dict[str, Any]:
+        """Times a training step of all models, in turns, so that a busy machine slows all alike.
+
+        Returns:
+          `examples_per_second` by model, medians of `ROUNDS` rounds, and where and when.
+        """
+        benchmarks = {}
+        for model in MODELS:
+            config = self._config(Cell(songs, model, 0))
+            benchmarks[model] = Benchmark(config, load_dataset(self.dataset(songs)))
+        rounds = [{name: b.step_rate() for name, b in benchmarks.items()} for _ in range(ROUNDS)]
+        rates = {name: statistics.median(r[name] for r in rounds) for name in benchmarks}
+        jax.clear_caches()
+        return {
+            "songs": songs,
+            "date": datetime.date.today().isoformat(),
+            "machine": describe_machine(),
+            "examples_per_second": {name: _number(rate) for name, rate in rates.items()},
+        }
+
+    def find(self, path: str) -> Path:
+        """Returns a folder of music, of those given or of those made of links."""
+        made = self.work / path
+        return made if made.exists() else self.data / path
+
+    def _config(self, cell: Cell) -> ConfigDict:
+        songs = SONGS[cell.songs]
+        model = (STABILITY if cell.watch else MODELS)[cell.model]
+        recipe = importlib.import_module(f"configs.{model.recipe}")
+        config = recipe.get_config(songs.variant)
+        config.update_from_flattened_dict(model.changes)
+        config.data_dir = str(self.dataset(cell.songs))
+        config.seed = cell.seed
+        config.num_train_steps = STABILITY_STEPS if cell.watch else songs.steps
+        config.eval_every_steps = 100
+        if cell.watch:
+            config.health_every_steps = config.log_every_steps = 5
+            config.eval_every_steps = config.num_train_steps
+        if self.quick:
+            config.model.hidden_size = 8
+            config.num_train_steps = config.batch_size = 2
+            config.warmup_steps = config.log_every_steps = config.health_every_steps = 1
+        return config
+
+    def dataset(self, songs: str) -> Path:
+        """Prepares the songs of a plan, or finds them prepared."""
+        plan = SONGS[songs]
+        output = self.work / "data" / songs
+        settings = Settings(
+            plan.stft,
+            REQUIRED_TARGETS,
+            plan.stft.frames_in(SEGMENT_SECONDS),
+            0 if self.quick else plan.remixes,
+            seed=0,
+        )
+        source = open_collection(self.find(plan.root))
+        prepare(source, output, settings, workers=os.cpu_count() or 1)
+        return output
+
+    def _score(self, cell: Cell, workdir: Path, root: Path) -> dict[str, Any]:
+        """Scores a trained cell, with the baselines, on the songs of a folder."""
+        source = open_collection(root)
+        tracks = choose_split(source.tracks(), None)
+        output = self.work / "scores" / root.name
+        methods = make_methods({cell.name: str(workdir)})
+        version = V3 if isinstance(source, Mir1k) else V4
+        workers = os.cpu_count() or 1
+        problems = evaluate(source, tracks, methods, output, version=version, workers=workers)
+        if problems:
+            raise OSError("; ".join(problems))
+        names, known = [method.name for method in methods], {cell.name: MODEL}
+        scores = score_tables.read_scores(output, names, tracks)
+        return {
+            "tables": [
+                {
+                    "metric": table.metric,
+                    "stem": table.stem,
+                    "average": table.average,
+                    "columns": table.columns,
+                    "rows": {
+                        known.get(n, n): [*map(_number, row)] for n, row in table.rows.items()
+                    },
+                }
+                for table in score_tables.make_tables(scores, tracks[0].split)
+            ],
+            "vocals SDR": {
+                known.get(method, method): {
+                    track: _number(document["jaxsep"]["stems"]["vocals"]["SDR"])
+                    for track, document in tracks.items()
+                }
+                for method, tracks in scores.items()
+            },
+        }
+
+    def _look(self, workdir: Path, root: Path) -> dict[str, float]:
+        source = open_collection(root)
+        tracks = choose_split(source.tracks(), None)
+        return look_at_masks(Separator.restore(workdir), source, tracks)
+
+
+def _curves(workdir: Path, *, layers: bool) -> dict[str, Any]:
+    """Returns a training's numbers over its steps; what isn't finite is None."""
+    metrics = read_metrics(epath.Path(workdir))
+    curves: dict[str, Any] = {}
+    for name in ("train/loss", "train/grad_norm", "validation/sdr"):
+        points = {step: numbers[name] for step, numbers in metrics.items() if name in numbers}
+        curves[name] = {"steps": list(points), "values": [_number(v) for v in points.values()]}
+    if layers:
+        looks = {step: found for step in metrics if (found := layers_at(metrics[step]))}
+        curves["layers"] = {
+            layer: {
+                name: [_number(look.get(layer, {}).get(name)) for look in looks.values()]
+                for name in ("grad_norm", "update_ratio", "out_rms", "saturated", "cell_max")
+                if name in numbers
+            }
+            for layer, numbers in next(iter(looks.values())).items()
+        }
+        curves["layer_steps"] = list(looks)
+    return curves
+
+
+def _number(value: float | None) -> float | None:
+    """Shortens a number for a file that people keep under version control."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
