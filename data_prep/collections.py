@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_prep.mir1k import EXTENSIONS, FOLDERS, Mir1k
 from data_prep.musdb18 import open_root
-from data_prep.sources import PreparationError, Source
+from data_prep.sources import PreparationError, Source, is_hidden
 from data_prep.stems_folder import StemsFolder
 
 KINDS = ("musdb18", "stems_folder", "mir1k")
@@ -32,8 +32,18 @@ def open_collection(root: Path, kind: str | None = None) -> Source:
 def _guess(root: Path) -> str:
     if any(root.glob("t*/*.stem.mp4")):
         return "musdb18"
-    parents = [root, *(root / folder for folder in FOLDERS)]
-    is_clip = any(
-        path.suffix.lower() in EXTENSIONS for parent in parents for path in parent.glob("*.*")
-    )
-    return "mir1k" if is_clip else "stems_folder"
+    clips = [
+        path
+        for parent in (root, *(root / folder for folder in FOLDERS))
+        for path in parent.glob("*.*")
+        if path.suffix.lower() in EXTENSIONS and not is_hidden(path)
+    ]
+    if any(path.stem == "vocals" for path in clips):
+        raise PreparationError(f"{clips[0].parent}: the stems of one song; give the folder above")
+    has_songs = any(root.glob("*/vocals.*")) or any(root.glob("*/*/vocals.*"))
+    if clips and has_songs:
+        raise PreparationError(
+            f"{root}: {clips[0].name} looks like a clip of MIR-1K, the rest like a folder of stems;"
+            " say which it is by --kind"
+        )
+    return "mir1k" if clips else "stems_folder"

@@ -48,6 +48,8 @@ class StemsFolder:
             for folder in sorted(parent.glob("*/"))
             if not is_hidden(folder)
         ]
+        if not folders:  # then other folders, say with results, may be among them
+            tracks = [track for track in tracks if track.files]
         if not any(track.files for track in tracks):
             raise PreparationError(
                 f"{self.root}: expected train/<track>/vocals.wav and so on (validation/ and test/"

@@ -6,21 +6,37 @@ written when it is complete; a track that has one isn't scored again.
 """
 
 import concurrent.futures
-from collections.abc import Sequence
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import google_crc32c
+import numpy as np
 from tqdm import tqdm
 
 from data_prep.sources import Source, Track, TrackError
-from jaxsep.files import read_json, write_json
+from jaxsep.files import write_json
 from jaxsep.methods import Method, load
-from jaxsep.scores import MUSEVAL, score_track, use_one_thread
+from jaxsep.scores import MUSEVAL, read_score, score_track, use_one_thread
 from jaxsep.workers import ignored_interrupts, worker_pool
+
+LONGEST_NAME = 255  # bytes that file systems allow
 
 
 class EvaluationError(Exception):
     """There is nothing to score, or no place for it; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One method on one track: where its score belongs, and what it is a score of."""
+
+    track: Track
+    method: Method
+    path: Path
+    scored: str
 
 
 def choose_split(tracks: Sequence[Track], split: str | None) -> list[Track]:
@@ -58,78 +74,94 @@ def evaluate(
       workers: processes. Each needs some 1 GB for every minute of stereo.
 
     Returns:
-      A line for each track that can't be used.
+      A line for each track that can't be used, and for each method that fails on one.
 
     Raises:
-      EvaluationError: `output` holds scores of something else, or a worker died.
-      OSError: a score can't be written.
+      EvaluationError: `output` holds scores of something else, or a worker failed.
+      OSError: a score can't be read or written.
     """
+    if len({track.name for track in tracks}) < len(tracks):
+        raise EvaluationError("two tracks have the same name; give each a name of its own")
+    output.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=output).close()  # better to fail now than after the first song
+    too_long = [track for track in tracks if len(f"{track.name}.json".encode()) > LONGEST_NAME]
+    problems = [_problem(track, "its name is too long for a file's") for track in too_long]
     todo = {
-        track: missing
+        track: list(_jobs(source, track, methods, output, version))
         for track in tracks
-        if (missing := [m for m in methods if not _is_done(output, source, track, m, version)])
+        if track not in too_long
     }
-    problems: list[str] = []
-    total = sum(len(missing) for missing in todo.values())
+    pending: dict[concurrent.futures.Future, _Job] = {}
+    total = sum(len(jobs) for jobs in todo.values())
     try:
         with (
             worker_pool(workers, use_one_thread) as pool,
             tqdm(total=total, desc="scoring", unit="score", disable=not total) as progress,
         ):
-            pending: dict[concurrent.futures.Future, tuple[Path, str]] = {}
 
             def finish(at_most: int) -> None:
                 while len(pending) > at_most:
                     done, _ = concurrent.futures.wait(pending, return_when="FIRST_COMPLETED")
                     for future in done:
-                        path, scored = pending.pop(future)
-                        document = future.result()
-                        document["jaxsep"]["scored"] = scored
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        write_json(path, document)
+                        document, job = future.result(), pending.pop(future)
+                        document["jaxsep"]["scored"] = job.scored
+                        job.path.parent.mkdir(parents=True, exist_ok=True)
+                        write_json(job.path, document)
                         progress.update()
 
-            for track, missing in todo.items():
+            for track, jobs in todo.items():
+                if not jobs:
+                    continue
                 try:
                     recording = load(source, track)
                 except TrackError as error:
-                    problems.append(f"{track.split}/{track.name}: {' '.join(str(error).split())}")
+                    problems.append(_problem(track, error))
                     continue
-                for method in missing:
-                    estimates = method.separate(recording)
-                    stems, rate = recording.stems, recording.sample_rate
+                for job in jobs:
+                    estimates = job.method.separate(recording)
+                    if not all(np.isfinite(wave).all() for wave in estimates.values()):
+                        problems.append(_problem(track, f"{job.method.name} isn't finite"))
+                        continue
+                    arguments = (track.name, recording.stems, estimates, recording.sample_rate)
                     with ignored_interrupts():
-                        job = (track.name, stems, estimates, rate, version)
-                        future = pool.submit(score_track, *job)
-                    scored = _identity(source, track, method, version)
-                    pending[future] = (_path(output, method, track), scored)
+                        pending[pool.submit(score_track, *arguments, version)] = job
                     finish(at_most=workers)
             finish(at_most=0)
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, MemoryError) as error:
         raise EvaluationError(
             "a worker process died, most likely for want of memory; use fewer --workers"
         ) from error
     return problems
 
 
-def _path(output: Path, method: Method, track: Track) -> Path:
-    return output / method.name / track.split / f"{track.name}.json"
+def _problem(track: Track, reason: object) -> str:
+    return f"{track.split}/{track.name}: {' '.join(str(reason).split())}"
 
 
-def _identity(source: Source, track: Track, method: Method, version: str) -> str:
-    """Describes what a score is of, so that one of something else isn't taken for it."""
+def _jobs(
+    source: Source, track: Track, methods: Sequence[Method], output: Path, version: str
+) -> Iterator[_Job]:
+    """Yields what is still to be scored of a track.
+
+    Raises:
+      EvaluationError: a score is there, of something else.
+    """
     root = source.root or Path()
-    files = [f"{file} ({(root / file).stat().st_size} bytes)" for file in track.files]
-    return "; ".join([f"{version}, museval {MUSEVAL}", method.identity, *files])
+    try:
+        files = [f"{file} crc32c {_checksum(root / file)}" for file in track.files]
+    except OSError:
+        files = []  # when the track's turn comes, it is told
+    for method in methods:
+        path = output / method.name / track.split / f"{track.name}.json"
+        scored = "; ".join([f"{version}, museval {MUSEVAL}", method.identity, *files])
+        if not path.exists():
+            yield _Job(track, method, path, scored)
+        elif read_score(path)["jaxsep"]["scored"] != scored:
+            raise EvaluationError(
+                f"{path} is a score of another model, song or version; delete it, or choose"
+                " another output"
+            )
 
 
-def _is_done(output: Path, source: Source, track: Track, method: Method, version: str) -> bool:
-    path = _path(output, method, track)
-    if not path.exists():
-        return False
-    scored = read_json(path).get("jaxsep", {}).get("scored")
-    if scored != (wanted := _identity(source, track, method, version)):
-        raise EvaluationError(
-            f"{path} is a score of something else ({scored}, not {wanted}); choose another output"
-        )
-    return True
+def _checksum(path: Path) -> int:
+    return google_crc32c.value(path.read_bytes())

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import json
+import os
 from typing import Any
 
 from etils import epath
@@ -14,9 +15,12 @@ def write_json(path: epath.PathLike, value: Any) -> None:
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes a text file under a temporary name and renames it."""
     path = epath.Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+    part = path.with_name(f".part-{os.getpid()}")  # short, for the name may be as long as can be
+    try:
+        part.write_text(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_json(path: epath.PathLike) -> Any:

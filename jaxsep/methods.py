@@ -59,7 +59,7 @@ def make_methods(models: Mapping[str, str]) -> list[Method]:
       ValueError: a model has a baseline's name.
       jaxsep.checkpoints.CheckpointError: there is no model at one of the paths.
     """
-    methods, transforms = [unprocessed()], []
+    methods, ideals = [unprocessed()], {}
     for name, path in models.items():
         if name.startswith((MIXTURE, IDEAL)):
             raise ValueError(f"the model name {name!r} is a baseline's; give it another")
@@ -68,12 +68,9 @@ def make_methods(models: Mapping[str, str]) -> list[Method]:
         identity = f"step {checkpoint.name}, crc32c {google_crc32c.value(checksums.encode())}"
         separator = Separator(masker, variables)
         methods.append(Method(name, identity, functools.partial(_separate, separator)))
-        if separator.stft not in transforms:
-            transforms.append(separator.stft)
-    for config in transforms:
-        which = f" {config.sample_rate} Hz {config.n_fft}" if len(transforms) > 1 else ""
-        methods.append(ideal_ratio_mask(config, IDEAL + which))
-    return methods
+        ideal = ideal_ratio_mask(separator.stft)
+        ideals[ideal.name] = ideal
+    return [*methods, *ideals.values()]
 
 
 def _separate(separator: Separator, recording: Recording) -> dict[str, np.ndarray]:
@@ -85,15 +82,15 @@ def unprocessed() -> Method:
     return Method(MIXTURE, "", lambda recording: dict.fromkeys(STEMS, recording.mixture))
 
 
-def ideal_ratio_mask(config: StftConfig, name: str = IDEAL) -> Method:
+def ideal_ratio_mask(config: StftConfig) -> Method:
     """Masks with |vocals| / (|vocals| + |accompaniment|), known from the true stems.
 
     It stands for the best that masking magnitudes at this transform can give; a mask that also
     knew the phases would do still a little better.
 
     Args:
-      config: the transform; a song of another sample rate is resampled and back.
-      name: in the tables.
+      config: the transform; a song of another sample rate is resampled and back. The number of
+        channels doesn't matter.
     """
 
     def separate(recording: Recording) -> dict[str, np.ndarray]:
@@ -111,7 +108,8 @@ def ideal_ratio_mask(config: StftConfig, name: str = IDEAL) -> Method:
         estimate = np.stack(channels, axis=1)
         return {"vocals": estimate, "accompaniment": recording.mixture - estimate}
 
-    return Method(name, str(dataclasses.astuple(config)), separate)
+    name = f"{IDEAL} {config.sample_rate} Hz {config.n_fft} {config.hop_length}"
+    return Method(name, "", separate)
 
 
 def _fit(wave: np.ndarray, length: int) -> np.ndarray:
@@ -122,8 +120,9 @@ def _fit(wave: np.ndarray, length: int) -> np.ndarray:
 def load(source: Source, track: Track) -> Recording:
     """Reads a track and what is true about it.
 
-    The true accompaniment is the sum of all stems but the vocals. The mixture is the released one
-    if there is one, else the sum of all.
+    The true accompaniment is the stem of that name or the sum of drums, bass and other; where these
+    aren't complete it is the mixture without the vocals. The mixture is the released one if there
+    is one, else the sum of all stems.
 
     Raises:
       TrackError: if it can't be used.
@@ -146,7 +145,7 @@ def _divide(song: Song) -> tuple[np.ndarray, np.ndarray]:
     if "accompaniment" in stems:
         return vocals, stems["accompaniment"]
     parts = list(stems.values())
-    if not parts and song.mixture is not None:
+    if song.mixture is not None and stems.keys() != {"drums", "bass", "other"}:
         parts = [song.mixture, -vocals]
     if not parts:
         raise TrackError("has vocals alone; give it a mixture or an accompaniment")

@@ -1,6 +1,7 @@
 """Tables of scores, each with its metric, its tracks and its way of averaging in the title."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.sources import Track
-from jaxsep.files import read_json, write_text
-from jaxsep.scores import MUSEVAL, V3, V4
+from jaxsep.files import write_text
+from jaxsep.scores import MUSEVAL, V3, V4, read_score
 
 INFINITE = 119  # dB: what is left is rounding
 WHOLE = "whole tracks"
@@ -20,6 +21,7 @@ METRICS = {
     WHOLE: "Whole tracks (SDR: energy of the true stem over that of the error; SI-SDR likewise,"
     " after the best scaling)",
 }
+REPORT, MARK = "scores.md", "<!-- by jaxsep evaluate -->\n\n"
 AVERAGES = {"median": np.nanmedian, "mean": np.nanmean}
 
 # Documents of `scores.score_track`, by method and track.
@@ -66,17 +68,33 @@ def format_db(value: float) -> str:
 
 
 def write_report(output: Path, methods: Sequence[str], tracks: Sequence[Track]) -> str:
-    """Writes `OUTPUT/scores.md` and returns what is in it.
+    """Writes `OUTPUT/scores.md` and returns what is in it: nothing if no track was scored.
+
+    Other methods that were scored there earlier on all these tracks are in it as well.
 
     Args:
       output: folder of `evaluation.evaluate`.
       methods: that were scored; the first is the unprocessed mixture.
-      tracks: of one split. Those that couldn't be used are left out.
+      tracks: of one split. Those that not all of the methods have a score of are left out.
     """
     scores = read_scores(output, methods, tracks)
-    text = "\n".join(table.markdown() for table in make_tables(scores, tracks[0].split))
-    write_text(output / "scores.md", text)
-    return text
+    others = sorted(path.name for path in output.iterdir() if (path / tracks[0].split).is_dir())
+    kept = set.intersection(*(set(documents) for documents in scores.values()))
+    if not kept:
+        return ""
+    for name, documents in read_scores(output, others, tracks).items():
+        if documents.keys() >= kept:
+            scores.setdefault(name, documents)
+    text = MARK + "\n\n".join(t.markdown() for t in make_tables(scores, tracks[0].split))
+    write_text(output / REPORT, text)
+    return text.removeprefix(MARK)
+
+
+def check_report(output: Path) -> None:
+    """Raises OSError if there is a file in the report's place that isn't one."""
+    path = output / REPORT
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
+        raise OSError(f"{path} isn't of this command; move it away, or choose another output")
 
 
 def read_scores(
@@ -85,7 +103,7 @@ def read_scores(
     """Reads scores as `evaluation.evaluate` wrote them: by method and name of the track."""
     return {
         method: {
-            track.name: read_json(path)
+            track.name: read_score(path)
             for track in tracks
             if (path := output / method / track.split / f"{track.name}.json").exists()
         }
@@ -97,16 +115,20 @@ def make_tables(scores: Scores, split: str) -> list[Table]:
     """Summarises scores.
 
     Args:
-      scores: of all methods on the same tracks; the first is the unprocessed mixture.
+      scores: by method; the first is the unprocessed mixture. Tracks count that all of them have.
       split: that the tracks are of.
 
     Returns:
       For MIR-1K's clips the tables of its literature; else BSSEval v4's, as museval aggregates it.
       Then those of whole tracks. Each for the vocals and for the accompaniment.
     """
-    documents = next(iter(scores.values()))
-    where = f"{len(documents)} tracks ({split})"
-    is_v3 = any(V3 in document["jaxsep"] for document in documents.values())
+    common = set.intersection(*(set(documents) for documents in scores.values()))
+    scores = {
+        method: {track: document for track, document in documents.items() if track in common}
+        for method, documents in scores.items()
+    }
+    where = f"{len(common)} tracks ({split})"
+    is_v3 = any(V3 in d["jaxsep"] for documents in scores.values() for d in documents.values())
     tables = []
     for stem in ("vocals", "accompaniment"):
         if is_v3:
@@ -156,13 +178,22 @@ def _average(
         method: [_over(column, over_tracks) for column in scores.T]
         for method, scores in values.items()
     }
-    missing = {method: int(np.isnan(scores[:, 0]).sum()) for method, scores in values.items()}
-    notes = tuple(
-        f"{method}: {count} of the tracks have no score, for silence in a true stem or an estimate."
-        for method, count in missing.items()
-        if count
-    )
+    notes = _notes(columns, values)
     return Table(metric, stem, f"{average} over {where}", columns, rows, notes)
+
+
+def _notes(columns: Sequence[str], values: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Says how many tracks are missing from the averages, given scores `[tracks, columns]`."""
+    notes = []
+    for method, scores in values.items():
+        counts = np.isnan(scores).sum(axis=0)
+        for count in sorted(set(counts[counts > 0])):
+            named = ", ".join(c for c, n in zip(columns, counts, strict=True) if n == count)
+            notes.append(
+                f"{method}: {count} of the tracks have no {named}, for silence in a true stem or an"
+                " estimate."
+            )
+    return tuple(notes)
 
 
 def _over(values: Any, average: Any) -> float:
@@ -173,23 +204,22 @@ def _over(values: Any, average: Any) -> float:
 
 def _v3_table(scores: Scores, stem: str, where: str) -> Table:
     """Averages as the literature on MIR-1K does: weighted by the clips' lengths."""
-    rows, mixture = {}, next(iter(scores.values()))
-    for method, tracks in scores.items():
-        metrics = [document["jaxsep"][V3][stem] for document in tracks.values()]
-        before = [mixture[track]["jaxsep"][V3][stem]["SDR"] for track in tracks]
-        weights = [document["jaxsep"]["seconds"] for document in tracks.values()]
-        columns = [
-            [m["SDR"] - b for m, b in zip(metrics, before, strict=True)],
-            [m["SIR"] for m in metrics],
-            [m["SAR"] for m in metrics],
-        ]
-        rows[method] = [_weighted(column, weights) for column in columns]
+    columns, values, rows = ("GNSDR", "GSIR", "GSAR"), {}, {}
+    mixture = next(iter(scores.values()))
+    for method, documents in scores.items():
+        weights = np.array([document["jaxsep"]["seconds"] for document in documents.values()])
+        values[method] = np.array(
+            [
+                [v3["SDR"] - mixture[track]["jaxsep"][V3][stem]["SDR"], v3["SIR"], v3["SAR"]]
+                for track, document in documents.items()
+                for v3 in [document["jaxsep"][V3][stem]]
+            ]
+        )
+        rows[method] = [_weighted(column, weights) for column in values[method].T]
     average = f"means over {where}, weighted by length"
-    return Table(V3, stem, average, ("GNSDR", "GSIR", "GSAR"), rows)
+    return Table(V3, stem, average, columns, rows, _notes(columns, values))
 
 
-def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
-    known = np.isfinite(values)
-    if not known.any():
-        return float("nan")
-    return float(np.average(np.array(values)[known], weights=np.array(weights)[known]))
+def _weighted(values: np.ndarray, weights: np.ndarray) -> float:
+    known = ~np.isnan(values)
+    return float(np.average(values[known], weights=weights[known])) if known.any() else math.nan

@@ -10,6 +10,7 @@ separation, 2006 (v3); Stoter, Liutkus and Ito, The 2018 signal separation evalu
 import json
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import museval
@@ -17,6 +18,7 @@ import museval.metrics
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from jaxsep.files import read_json
 from jaxsep.metrics import si_sdr, waveform_sdr
 
 V3, V4 = "BSS Eval v3", "BSSEval v4"
@@ -58,6 +60,18 @@ def score_track(
     }
     if version == V3:
         document["jaxsep"][V3] = v3(references, estimates)
+    return document
+
+
+def read_score(path: Path) -> dict[str, Any]:
+    """Reads a document of `score_track` from its file.
+
+    Raises:
+      OSError: if it can't be read or is something else; the message names it.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or "scored" not in (document.get("jaxsep") or {}):
+        raise OSError(f"{path}: damaged, not a score; delete it to score the track again")
     return document
 
 

@@ -53,11 +53,12 @@ def test_what_was_not_run_says_so(tmp_path):
 
 def test_a_quick_study(tmp_path):
     make_music(tmp_path / "music")
-    output = tmp_path / "study"
-    page = tmp_path / "study.md"
+    output = tmp_path / "study" / "quick"
+    page = tmp_path / "study" / "quick.md"
+    page.parent.mkdir()
     page.write_text("Kept.\n<!-- scores mir1k dev vocals -->\nold\n<!-- end -->\nAlso kept.\n")
     command = [sys.executable, "-m", "benchmarks.study", "--quick", f"--data={tmp_path / 'music'}"]
-    command += [f"--output={output}", f"--work={tmp_path / 'work'}"]
+    command += [f"--output={output.parent}", f"--work={tmp_path / 'work'}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert {path.stem for path in (output / "runs").iterdir()} == {cell.name for cell in QUICK}

@@ -4,8 +4,8 @@ usage: python -m benchmarks.study --data=DIR --output=docs/study [--work=DIR] [-
 
 DIR holds `mir1k`, `eif-musdb18` and `excerpts`. Each training that is finished leaves its numbers
 in OUTPUT/runs, and isn't done again while they are there; one that was interrupted goes on.
-OUTPUT.md and the pictures in OUTPUT are made anew from these numbers. Needs
-`pip install jaxsep[eval,musdb]`.
+OUTPUT.md and the pictures in OUTPUT are made anew from these numbers. --quick does the same with
+a few steps of small models in OUTPUT/quick. Needs `pip install jaxsep[eval,musdb]`.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.study.measure import Study
+from benchmarks.study.measure import Study, plain
 from benchmarks.study.plan import COSTS, QUICK, cells, link_singers
 from benchmarks.study.report import write_report
-from jaxsep.files import write_text
+from jaxsep.files import read_json, write_text
 
 
 def main() -> int:
@@ -33,16 +33,23 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="only write the report")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     args = parser.parse_args()
+    if args.quick:  # by no means among the real ones
+        args.output, args.work = args.output / "quick", args.work / "quick"
     runs = args.output / "runs"
-    missing = [
-        cell
-        for cell in (QUICK if args.quick else cells())
-        if cell.name.startswith(args.only) and not (runs / f"{cell.name}.json").exists()
-    ]
+    study = Study(args.data, args.work, quick=args.quick)
+    missing = []
+    for cell in QUICK if args.quick else cells():
+        path = runs / f"{cell.name}.json"
+        if path.exists() and read_json(path)["config"] != plain(study.config(cell)):
+            return _fail(f"{path} is of another config; delete it to run it again")
+        if not path.exists() and cell.name.startswith(args.only):
+            missing.append(cell)
     if missing and not args.report:
+        for folder in ("mir1k/train", "eif-musdb18", "excerpts"):
+            if not (args.data / folder).is_dir():
+                return _fail(f"{args.data / folder}: no such folder")
         runs.mkdir(parents=True, exist_ok=True)
         link_singers(args.data, args.work)
-        study = Study(args.data, args.work, quick=args.quick)
         for number, cell in enumerate(missing):
             tqdm.write(f"{number + 1} of {len(missing)}: {cell.name}", file=sys.stderr)
             _write(runs / f"{cell.name}.json", study.measure(cell))
@@ -52,6 +59,11 @@ def main() -> int:
                 _write(path, study.measure_cost(songs))
     write_report(args.output)
     return 0
+
+
+def _fail(message: str) -> int:
+    print(f"benchmarks.study: {message}", file=sys.stderr)
+    return 2
 
 
 def _write(path: Path, numbers: dict[str, Any]) -> None:

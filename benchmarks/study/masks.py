@@ -17,15 +17,16 @@ def look_at_masks(separator: Separator, source: Source, tracks: list[Track]) -> 
     """Measures a separator's masks on songs with known stems.
 
     Returns:
-      Means over the tracks with a voice, by name:
+      Means over the tracks that have a voice, and the stem if it is about one, by name:
       `passed STEM`: energy of the masked stem over the stem's, dB;
       `leaked STEM`: energy of the masked stem over the true voice's, dB;
       `lost`: energy of the voice that the mask takes away over the voice's, dB;
       `flicker`: mean change of the mask from frame to frame, weighted with the mixture's
       magnitude (0 to 1); `ideal flicker`: the same of the ideal ratio mask.
     """
-    rows = [row for track in tracks if (row := _look(separator, source, track))]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    rows = [_look(separator, source, track) for track in tracks]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
 
 def _look(separator: Separator, source: Source, track: Track) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib
+import json
 import math
 import os
 import statistics
@@ -21,9 +22,10 @@ from data_prep.mir1k import Mir1k
 from data_prep.segments import Settings
 from data_prep.write_dataset import prepare
 from jaxsep import score_tables
+from jaxsep.checkpoints import FOLDER
 from jaxsep.evaluation import choose_split, evaluate
 from jaxsep.health_report import layers_at, read_metrics
-from jaxsep.methods import make_methods
+from jaxsep.methods import IDEAL, make_methods
 from jaxsep.records import REQUIRED_TARGETS, load_dataset
 from jaxsep.scores import V3, V4
 from jaxsep.separator import Separator
@@ -53,7 +55,8 @@ class Study:
         Returns:
           What is kept of it; see `docs/study/runs`.
         """
-        config = self._config(cell)
+        config = self.config(cell)
+        config.data_dir = str(self.dataset(cell.songs))
         workdir = self.work / "trainings" / cell.name
         try:
             summary: dict[str, Any] = train_and_evaluate(config, epath.Path(workdir))
@@ -65,6 +68,7 @@ class Study:
             "songs": cell.songs,
             "model": cell.model,
             "seed": cell.seed,
+            "config": plain(config),
             "date": datetime.date.today().isoformat(),
             "machine": describe_machine(),
             "devices": [device.device_kind for device in jax.devices()],
@@ -77,13 +81,14 @@ class Study:
             "curves": _curves(workdir, layers=cell.watch),
         }
         if not cell.watch:
-            result["validation_sdr"] = summary["sdr"]
+            # Not the best, which would be chosen by validation: some of it is scored here as well.
+            last = workdir / FOLDER / str(summary["steps"])
             result["scores"] = {
-                name: self._score(cell, workdir, self.find(root))
+                name: self._score(cell, last, self.find(root))
                 for name, root in SONGS[cell.songs].test.items()
             }
             result["masks"] = {
-                name: self._look(workdir, self.find(root))
+                name: self._look(last, self.find(root))
                 for name, root in SONGS[cell.songs].test.items()
             }
         jax.clear_caches()
@@ -97,8 +102,9 @@ class Study:
         """
         benchmarks = {}
         for model in MODELS:
-            config = self._config(Cell(songs, model, 0))
-            benchmarks[model] = Benchmark(config, load_dataset(self.dataset(songs)))
+            config = self.config(Cell(songs, model, 0))
+            config.data_dir = str(self.dataset(songs))
+            benchmarks[model] = Benchmark(config, load_dataset(config.data_dir))
         rounds = [{name: b.step_rate() for name, b in benchmarks.items()} for _ in range(ROUNDS)]
         rates = {name: statistics.median(r[name] for r in rounds) for name in benchmarks}
         jax.clear_caches()
@@ -114,13 +120,13 @@ class Study:
         made = self.work / path
         return made if made.exists() else self.data / path
 
-    def _config(self, cell: Cell) -> ConfigDict:
+    def config(self, cell: Cell) -> ConfigDict:
+        """Returns a cell's config, in which only the data set is missing."""
         songs = SONGS[cell.songs]
         model = (STABILITY if cell.watch else MODELS)[cell.model]
         recipe = importlib.import_module(f"configs.{model.recipe}")
         config = recipe.get_config(songs.variant)
         config.update_from_flattened_dict(model.changes)
-        config.data_dir = str(self.dataset(cell.songs))
         config.seed = cell.seed
         config.num_train_steps = STABILITY_STEPS if cell.watch else songs.steps
         config.eval_every_steps = 100
@@ -148,18 +154,21 @@ class Study:
         prepare(source, output, settings, workers=os.cpu_count() or 1)
         return output
 
-    def _score(self, cell: Cell, workdir: Path, root: Path) -> dict[str, Any]:
+    def _score(self, cell: Cell, checkpoint: Path, root: Path) -> dict[str, Any]:
         """Scores a trained cell, with the baselines, on the songs of a folder."""
         source = open_collection(root)
         tracks = choose_split(source.tracks(), None)
         output = self.work / "scores" / root.name
-        methods = make_methods({cell.name: str(workdir)})
+        methods = make_methods({cell.name: str(checkpoint)})
         version = V3 if isinstance(source, Mir1k) else V4
         workers = os.cpu_count() or 1
         problems = evaluate(source, tracks, methods, output, version=version, workers=workers)
         if problems:
             raise OSError("; ".join(problems))
-        names, known = [method.name for method in methods], {cell.name: MODEL}
+        names, known = (
+            [method.name for method in methods],
+            {cell.name: MODEL, methods[-1].name: IDEAL},
+        )
         scores = score_tables.read_scores(output, names, tracks)
         return {
             "tables": [
@@ -183,10 +192,18 @@ class Study:
             },
         }
 
-    def _look(self, workdir: Path, root: Path) -> dict[str, float]:
+    def _look(self, checkpoint: Path, root: Path) -> dict[str, float]:
         source = open_collection(root)
-        tracks = choose_split(source.tracks(), None)
-        return look_at_masks(Separator.restore(workdir), source, tracks)
+        # Also what validates: the two test songs of the album have no bass.
+        tracks = [track for track in source.tracks() if track.split != "train"]
+        return look_at_masks(Separator.restore(checkpoint), source, tracks)
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """Returns what JSON keeps of a config, without what doesn't touch a study's training."""
+    without = ("data_dir", "full_train_steps", "demo_train_steps")
+    fields = {name: value for name, value in config.to_dict().items() if name not in without}
+    return json.loads(json.dumps(fields))
 
 
 def _curves(workdir: Path, *, layers: bool) -> dict[str, Any]:

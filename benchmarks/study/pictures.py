@@ -17,7 +17,7 @@ def save_curves(path: epath.Path, runs: Runs) -> None:
     """Draws the loss and the validation score of some trainings over their steps."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    _draw(above, runs, "train/loss", smooth=5)
+    _draw(above, runs, "train/loss", smooth=9)
     _draw(below, runs, "validation/sdr")
     above.set_yscale("log")
     above.set_title("training loss, smoothed", loc="left")

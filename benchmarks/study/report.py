@@ -151,14 +151,19 @@ class Runs:
             return NOT_RUN + "\n"
         names = list(runs[0]["masks"][test])
         parts = [name.removeprefix("leaked ") for name in names if name.startswith("leaked ")]
-        columns = ["model", *(f"{part} leaked" for part in parts), "voice lost", "flicker"]
+        columns = [
+            "model",
+            *(f"{part} leaked, dB" for part in parts),
+            "voice lost, dB",
+            "flicker, %",
+        ]
         picks: list[Pick] = [
             lambda run, part=part: run["masks"][test][f"passed {part}"] for part in parts
         ]
         picks.append(lambda run: run["masks"][test]["lost"])
-        picks.append(lambda run: f"{run['masks'][test]['flicker']:.3f}")
+        picks.append(lambda run: 100 * run["masks"][test]["flicker"])
         rows = self._rows(songs, picks)
-        ideal = f"{runs[0]['masks'][test]['ideal flicker']:.3f}"
+        ideal = _decibels(100 * runs[0]["masks"][test]["ideal flicker"])
         rows.append([IDEAL, *[""] * (len(parts) + 1), ideal])
         return markdown_table(columns, rows)
 
@@ -191,9 +196,9 @@ class Runs:
                 [
                     name,
                     f"{run['ended']}, step {run['steps']}",
-                    f"{statistics.mean(losses[-5:]):.3f}",
-                    f"{statistics.median(norms):.3g}",
-                    f"{max(norms):.3g}",
+                    f"{statistics.mean(losses[-5:]):.3f}" if losses else "-",
+                    f"{statistics.median(norms):.3g}" if norms else "-",
+                    f"{max(norms):.3g}" if norms else "-",
                     f"{100 * run['clipped']:.0f} %",
                 ]
             )
@@ -229,10 +234,11 @@ def _table(run: dict[str, Any], test: str, stem: str, index: int) -> dict[str, A
 
 
 def _join(values: Iterable[Any]) -> str:
-    """Averages numbers over seeds, with half their range; words must agree."""
+    """Averages numbers over seeds, with half their range; words are the same for all seeds."""
     values = list(values)
     if isinstance(values[0], str):
-        return values[0]
+        (word,) = set(values)
+        return word
     numbers = [value for value in values if value is not None]
     if not numbers:
         return "-"

@@ -23,7 +23,7 @@ def named_models(texts: list[str]) -> dict[str, str]:
       Paths by name. Equal default names are told apart by `-2` and so on.
 
     Raises:
-      ValueError: if two are given the same name, or a name can't be a folder's.
+      ValueError: if two are given the same name, or a name can't be a folder's and in a table.
     """
     models: dict[str, str] = {}
     for text in texts:
@@ -39,7 +39,7 @@ def named_models(texts: list[str]) -> dict[str, str]:
                 name = f"{base}-{number}"
         if name in models:
             raise ValueError(f"two models are named {name!r}")
-        if name in ("", ".", ".."):
+        if name in ("", ".", "..", "scores.md") or "|" in name or not name.isprintable():
             raise ValueError(f"{text!r}: {name!r} can't name a model; use NAME=WORKDIR")
         models[name] = path
     return models

@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         complain(str(error))
         return USAGE_ERROR
     try:
+        score_tables.check_report(args.output)
         problems = evaluation.evaluate(
             source,
             tracks,
@@ -85,14 +86,16 @@ def run(args: argparse.Namespace) -> int:
         )
         for problem in problems:
             complain(problem)
-        if len(problems) == len(tracks):
-            return USAGE_ERROR
         names = [method.name for method in methods]
-        print(score_tables.write_report(args.output, names, tracks), end="")
-        return SOME_FAILED if problems else 0
+        report = score_tables.write_report(args.output, names, tracks)
     except evaluation.EvaluationError as error:
         complain(str(error))
         return SOME_FAILED
     except OSError as error:
-        complain(f"{args.output}: can't be written ({error.strerror})")
+        where = error.filename or args.output
+        complain(f"{where}: {error.strerror}" if error.strerror else str(error))
         return SOME_FAILED
+    if not report:
+        return USAGE_ERROR
+    print(report, end="")
+    return SOME_FAILED if problems else 0

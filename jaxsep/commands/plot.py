@@ -148,6 +148,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UnusableError(f"--seconds={args.seconds:g} must be more than 0")
     if args.output.suffix.lower() != ".png":
         raise UnusableError(f"{args.output}: the picture is a PNG file; give it a name in .png")
+    if args.output.is_dir():
+        raise UnusableError(f"{args.output} is a folder; give the picture another name")
     if args.output.exists() and not args.overwrite:
         raise UnusableError(f"{args.output} is already there; --overwrite replaces it")
 
