@@ -4,7 +4,7 @@ python train.py --config=configs/mlp.py --config.data_dir=DATA
 python train.py --config=configs/mlp.py:mir1k --config.data_dir=DATA   # 16 kHz, mono
 
 Record, 2026-11-23, two cores of an AMD EPYC:
-* :mir1k on MIR-1K's 171 training clips (data_prep.mir1k --remixes=12): GNSDR of the voice on the four
+* :mir1k on MIR-1K's training clips (data_prep.mir1k --remixes=12): GNSDR of the voice on the four
   dev clips 8.35 dB after 700 steps (docs/study.md). With frames of 64 ms and --remixes=4, 2,000
   steps in 5 minutes gave 8.50 dB.
 * A stereo album, 400 steps of the full recipe: 8 minutes.
