@@ -7,16 +7,14 @@ from data_prep.musdb18 import open_root
 from data_prep.sources import PreparationError, Source, is_hidden
 from data_prep.stems_folder import StemsFolder
 
-KINDS = ("musdb18", "stems_folder", "mir1k")
-
 
 def open_collection(root: Path, kind: str | None = None) -> Source:
     """Opens a folder of songs.
 
     Args:
       root: the folder.
-      kind: one of `KINDS`; None looks at the files. MUSDB18-HQ then counts as a stems folder,
-        which it is as well.
+      kind: "musdb18", "stems_folder" or "mir1k"; None looks at the files. MUSDB18-HQ then counts
+        as a stems folder, which it is as well.
 
     Raises:
       PreparationError: if there is nothing there that could be of that kind.

@@ -5,6 +5,7 @@ wrong usage or unusable input, 1 for a failure midway. What takes long to import
 `run`, so that --help and a misspelt flag are answered at once.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +15,17 @@ USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
 def complain(message: str) -> None:
     """Says in one line what is wrong."""
     print(f"jaxsep: {message}", file=sys.stderr)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`, which may be repeated; see `named_models`."""
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]WORKDIR",
+        help="a training's workdir, or one checkpoint; may be given several times",
+    )
 
 
 def named_models(texts: list[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain, named_models
+from jaxsep.commands import SOME_FAILED, USAGE_ERROR, add_models, complain, named_models
 
 KINDS = ("musdb18", "stems_folder", "mir1k")
 
@@ -17,13 +17,7 @@ def add(commands) -> None:
         " folder of stems or MIR-1K. Writes DIR/scores.md, and for each method and track a file of"
         " museval's format. Tracks that were scored before are not scored again.",
     )
-    parser.add_argument(
-        "--model",
-        action="append",
-        required=True,
-        metavar="[NAME=]WORKDIR",
-        help="a training's workdir, or one checkpoint; may be given several times",
-    )
+    add_models(parser)
     parser.add_argument("--root", type=Path, required=True, help="folder of the songs")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the scores"

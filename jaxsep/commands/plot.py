@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain, named_models
+from jaxsep.commands import SOME_FAILED, USAGE_ERROR, add_models, complain, named_models
 
 if TYPE_CHECKING:
     from jaxsep.pictures import SeparationError
@@ -30,13 +30,7 @@ def add(commands) -> None:
         " true ones; or, with --errors, what leaked into the vocals and what they have lost.",
     )
     parser.add_argument("song", type=Path, metavar="SONG", help="an audio file")
-    parser.add_argument(
-        "--model",
-        action="append",
-        required=True,
-        metavar="[NAME=]WORKDIR",
-        help="a training's workdir, or one checkpoint; may be given several times",
-    )
+    add_models(parser)
     parser.add_argument(
         "--reference", type=Path, metavar="FILE", help="the true vocals, an audio file"
     )
