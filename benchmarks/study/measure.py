@@ -201,7 +201,7 @@ class Study:
 
 def plain(config: ConfigDict) -> dict[str, Any]:
     """Returns what JSON keeps of a config, without what doesn't touch a study's training."""
-    without = ("data_dir", "full_train_steps", "demo_train_steps")
+    without = ("data_dir", "full_train_steps", "demo_train_steps", "mixing")
     fields = {name: value for name, value in config.to_dict().items() if name not in without}
     return json.loads(json.dumps(fields))
 
