@@ -28,9 +28,6 @@ def get_config(variant: str = "full") -> ConfigDict:
             "level_seconds": 10.0,
             # Bring the magnitudes to one level and standardise them; False feeds them as they are.
             "normalise": True,
-            # Bins that each have an input and a mask of their own; of those above, the width is
-            # doubled with each octave. A power of two below n_fft / 2, or 0 for all.
-            "fine_bins": 0,
             # Steps of the LSTM's scan in one iteration of its loop; changes speed alone.
             "unroll": 1,
         }
