@@ -16,6 +16,7 @@ from typing import Any
 
 import google_crc32c
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -26,6 +27,7 @@ from jaxsep.files import absolute, read_json
 from jaxsep.stft_config import StftConfig
 
 FOLDER = "checkpoints"
+STORED_DTYPES = ("float32", "float16")  # of parameters on the disk; training's are the former
 
 
 class CheckpointError(Exception):
@@ -136,13 +138,23 @@ def restore_masker(
         raise CheckpointError(f"{checkpoint}: unknown model ({error})") from error
     shapes = jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-    )
+
+    def describe(leaf, dtype=None) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=sharding)
+
+    # As they lie on the disk, for the checksums.
+    stored_dtype = metadata.get("params_dtype", "float32")
+    if stored_dtype not in STORED_DTYPES:
+        raise CheckpointError(f"{checkpoint}: its parameters are of the unknown {stored_dtype!r}")
+    target = {
+        "params": jax.tree.map(functools.partial(describe, dtype=stored_dtype), shapes["params"]),
+        "statistics": jax.tree.map(describe, shapes["statistics"]),
+    }
     with as_checkpoint_error(checkpoint), ocp.StandardCheckpointer() as checkpointer:
         variables = checkpointer.restore(checkpoint / "model", target)
     verify(checkpoint, variables, metadata["crc32c"]["model"])
-    return masker, variables
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables["params"])
+    return masker, {**variables, "params": params}
 
 
 def restore_best(path: epath.PathLike) -> tuple[epath.Path, nn.Module, dict[str, Any]]:

@@ -5,9 +5,18 @@ import io
 import os
 import sys
 
-from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, plot, separate
+from jaxsep.commands import (
+    INTERRUPTED,
+    SOME_FAILED,
+    complain,
+    evaluate,
+    export,
+    health,
+    plot,
+    separate,
+)
 
-COMMANDS = (separate, evaluate, plot, health)
+COMMANDS = (separate, evaluate, plot, health, export)
 
 
 def main(argv: list[str] | None = None) -> int:
