@@ -5,9 +5,18 @@ import io
 import os
 import sys
 
-from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, plot, separate
+from jaxsep.commands import (
+    INTERRUPTED,
+    SOME_FAILED,
+    complain,
+    evaluate,
+    health,
+    import_spleeter,
+    plot,
+    separate,
+)
 
-COMMANDS = (separate, evaluate, plot, health)
+COMMANDS = (separate, evaluate, plot, health, import_spleeter)
 
 
 def main(argv: list[str] | None = None) -> int:

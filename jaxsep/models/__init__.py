@@ -21,9 +21,10 @@ from flax import linen as nn
 
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.mlp import MLPMasker
+from jaxsep.models.spleeter import SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
-MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker}
+MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker, "spleeter": SpleeterMasker}
 DTYPES = ("float32", "bfloat16")
 
 
