@@ -116,6 +116,15 @@ class SpleeterMasker(nn.Module):
                 f"low_bins={self.low_bins} are more than the {self.stft.bins} of the transform"
             )
 
+    @property
+    def lead_frames(self) -> int:
+        """Makes a segment begin where the first frame is centred on the song's first sample.
+
+        One frame earlier, the first that touches the song, ends a segment of silence. The weights'
+        port to PyTorch divides songs like this, and the division is heard: by tenths of a dB.
+        """
+        return self.window_frames - 1
+
     def initial_carry(self, batch: int) -> tuple[()]:
         """Returns nothing: no segment sees another."""
         del batch
