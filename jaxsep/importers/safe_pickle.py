@@ -54,7 +54,7 @@ def load(file: BinaryIO) -> Any:
         if instruction.name not in INSTRUCTIONS.split():
             raise UnsafePickleError(f"it has the instruction {instruction.name}")
         # The unpickler reserves memory up to the largest number under which it keeps a value.
-        if instruction.name in ("BINPUT", "LONG_BINPUT") and argument > count:
+        if instruction.name in ("BINPUT", "LONG_BINPUT") and (argument or 0) > count:
             raise UnsafePickleError(f"it keeps its value {count} under the number {argument}")
     end = file.tell()
     file.seek(start)

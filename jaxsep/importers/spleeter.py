@@ -131,7 +131,7 @@ def to_variables(
     Raises:
       ImportWeightsError: if an array is missing, is one too many or has another shape.
     """
-    wanted = traverse_util.flatten_dict(
+    wanted: dict[Any, Any] = traverse_util.flatten_dict(
         jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
     )
     targets, variables = dict(_targets()), {}
