@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import linen as nn
 
-from jaxsep import models
+from jaxsep import models, published
 from jaxsep.files import absolute, read_json
 from jaxsep.stft_config import StftConfig
 
@@ -65,14 +65,23 @@ def verify(path: epath.Path, tree: Any, checksums: dict[str, int]) -> None:
 def find_checkpoints(path: epath.PathLike) -> list[epath.Path]:
     """Returns checkpoint folders, best first: that folder itself, or those of a workdir.
 
+    Args:
+      path: of either, or a name in `published.NAMES`.
+
     Raises:
       CheckpointError: if there is none.
     """
-    path = absolute(path)
+    try:
+        path = absolute(published.resolve(path))
+    except published.UnavailableError as error:
+        raise CheckpointError(str(error)) from error
     if _is_checkpoint(path):
         return [path]
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such folder; give the workdir of a training")
+        raise CheckpointError(
+            f"{path}: no such folder; give the workdir of a training or one of"
+            f" {', '.join(published.NAMES)}"
+        )
     checkpoints = [p for p in checkpoint_folders(path / FOLDER) if _is_checkpoint(p)]
     if not checkpoints:
         raise CheckpointError(f"{path}: no checkpoint in it; give the workdir of a training")
@@ -161,7 +170,7 @@ def restore_best(path: epath.PathLike) -> tuple[epath.Path, nn.Module, dict[str,
     """Restores the best sound checkpoint; damaged ones are named in the log.
 
     Args:
-      path: of a workdir, or of one checkpoint.
+      path: see `find_checkpoints`.
 
     Returns:
       The checkpoint's folder, the masker and its variables.

@@ -12,11 +12,12 @@ from jaxsep.commands import (
     evaluate,
     export,
     health,
+    import_spleeter,
     plot,
     separate,
 )
 
-COMMANDS = (separate, evaluate, plot, health, export)
+COMMANDS = (separate, evaluate, plot, health, export, import_spleeter)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -50,7 +50,8 @@ class Separator:
         """Restores a trained masker.
 
         Args:
-          path: a workdir, of which the best sound checkpoint is taken, or one checkpoint's folder.
+          path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
+            the name of a published model, see `jaxsep.published`.
 
         Raises:
           jaxsep.checkpoints.CheckpointError: if there is none.
@@ -142,14 +143,15 @@ class Separator:
         More samples come out than went in: some of the silence that is put behind.
         """
         hop, overlap = self.stft.hop_length, self.stft.n_fft - self.stft.hop_length
-        step = BLOCK_FRAMES * hop
+        step, in_front = BLOCK_FRAMES * hop, overlap
         if not self._masker.is_causal:
+            in_front += self._masker.lead_frames * hop
             whole = np.concatenate(list(blocks))
             # Rounded up, so that songs of similar length share a compiled program.
-            step *= -(-_with_margin(len(whole), overlap) // step)
+            step *= -(-_with_margin(len(whole), in_front) // step)
             blocks = [whole]
         pending = tail = carry = None
-        for block in _add_silence(blocks, overlap, step):
+        for block in _add_silence(blocks, in_front, step):
             channels = block.shape[1]
             items = _to_items(block, self.stft.channels)
             pending = items if pending is None else np.concatenate([pending, items], axis=1)
@@ -162,7 +164,7 @@ class Separator:
                 if tail is not None:
                     estimate[:, :overlap] += tail
                 # The first samples stem from the silence in front.
-                yield _to_channels(estimate[:, overlap if tail is None else 0 : step], channels)
+                yield _to_channels(estimate[:, in_front if tail is None else 0 : step], channels)
                 tail = estimate[:, step:]
 
 
@@ -185,22 +187,22 @@ def _separate_window(masker, variables, carry, window: jax.Array):
     return carry, synthesise(mask * spectrogram, config) / overlap_weight(config)
 
 
-def _with_margin(num_samples: int, overlap: int) -> int:
+def _with_margin(num_samples: int, in_front: int) -> int:
     """Returns a length that is surely enough, even if changes of rate round samples away."""
-    return num_samples + overlap + 16
+    return num_samples + in_front + 16
 
 
-def _add_silence(blocks: Iterable[np.ndarray], overlap: int, step: int) -> Iterator[np.ndarray]:
-    """Puts zeros around a signal: `overlap` in front; behind, to a whole number of windows."""
+def _add_silence(blocks: Iterable[np.ndarray], in_front: int, step: int) -> Iterator[np.ndarray]:
+    """Puts zeros around a signal: `in_front`; and behind, to a whole number of windows."""
     num_samples = channels = 0
     for block in blocks:
         if not channels:
             channels = block.shape[1]
-            yield np.zeros((overlap, channels), np.float32)
+            yield np.zeros((in_front, channels), np.float32)
         num_samples += len(block)
         yield block
     if channels:
-        end = -(-_with_margin(num_samples, overlap) // step) * step
+        end = -(-_with_margin(num_samples, in_front) // step) * step
         yield np.zeros((end - num_samples, channels), np.float32)
 
 

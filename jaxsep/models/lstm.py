@@ -154,6 +154,8 @@ class LSTMMasker(nn.Module):
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
 
+    lead_frames = 0
+
     def __post_init__(self):
         super().__post_init__()
         if self.num_layers < 1 or (self.bidirectional and self.hidden_size % 2):
