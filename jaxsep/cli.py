@@ -5,9 +5,19 @@ import io
 import os
 import sys
 
-from jaxsep.commands import INTERRUPTED, SOME_FAILED, complain, evaluate, health, plot, separate
+from jaxsep.commands import (
+    INTERRUPTED,
+    SOME_FAILED,
+    complain,
+    evaluate,
+    health,
+    live,
+    plot,
+    separate,
+    stream,
+)
 
-COMMANDS = (separate, evaluate, plot, health)
+COMMANDS = (separate, stream, live, evaluate, plot, health)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(commands)
     args = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names needn't be UTF-8
-            stream.reconfigure(errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # file names needn't be UTF-8
+            output.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except KeyboardInterrupt:

