@@ -26,8 +26,11 @@ _MPEG_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 _RATES = {"mp3": _MPEG_RATES, "m4a": {7350, 64000, 88200, 96000} | _MPEG_RATES}
 _MAX_CHANNELS = {"flac": 8, "mp3": 2, "m4a": 2}
 
-# Of libsndfile, 0 (largest files) to 1, of variable bit rate: some 260 kbit/s for stereo.
-_COMPRESSION = {"mp3": 0.0, "ogg": 0.2}
+# Of libsndfile, from 0 (largest) to 1; some 260 kbit/s for stereo, as it varies with the music.
+_COMPRESSION = {
+    "mp3": {"compression_level": 0.0, "bitrate_mode": "VARIABLE"},
+    "ogg": {"compression_level": 0.2},
+}
 
 # Bytes of samples. WAV counts in 32 bits, its header included. A length known beforehand may be an
 # estimate, so files that only come near to the limit are written as RF64 as well.
@@ -56,11 +59,11 @@ def choose_format(song: AudioReader, name: str, bit_depth: str | None) -> tuple[
       AudioError: if the format can't hold that bit depth, or the song's rate or channels.
     """
     if name == "same":
-        name = {"aac": "m4a", "mp4": "m4a", "oga": "ogg"}.get(
-            suffix := song.path.suffix.lower().lstrip("."), suffix
-        )
+        suffix = song.path.suffix.lower().lstrip(".")
+        name = {"oga": "ogg", "mp4": "m4a", "aac": "m4a"}.get(suffix, suffix)
         if name not in FORMATS:
-            raise AudioError(f"{song.path}: can't write .{suffix}; use a --format of {FORMATS}")
+            formats = ", ".join(FORMATS)
+            raise AudioError(f"{song.path}: can't write .{suffix}; use --format, one of {formats}")
     depths, depth = _SUBTYPES[name], song.bit_depth
     if bit_depth is not None:
         depth = None if bit_depth == "32f" else int(bit_depth)
@@ -120,8 +123,7 @@ class AudioWriter:
             "format": "RF64" if use_rf64 else audio_format,
         }
         if audio_format in _COMPRESSION:
-            self._format["compression_level"] = _COMPRESSION[audio_format]
-            self._format["bitrate_mode"] = "VARIABLE"
+            self._format |= _COMPRESSION[audio_format]
         self._file: soundfile.SoundFile | M4aFile | None = None
 
     def __enter__(self) -> "AudioWriter":
