@@ -23,7 +23,7 @@ from jaxsep.audio_reader import read_audio
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Peaks of memory for songs of several lengths.")
     parser.add_argument("--model", required=True)
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 20, 180])

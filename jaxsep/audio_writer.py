@@ -233,5 +233,5 @@ def split_exactly(
     whole = np.clip(rounded, 2 * low, 2 * high)
     wanted = np.rint(estimate.astype(np.float64) * scale)
     part = np.clip(wanted, np.maximum(low, whole - high), np.minimum(high, whole - low))
-    limited = np.count_nonzero((part != wanted) | (whole != rounded))
+    limited = int(np.count_nonzero((part != wanted) | (whole != rounded)))
     return part / scale, (whole - part) / scale, limited

@@ -23,7 +23,7 @@ class M4aFile:
 
     def __init__(self, path: Path, sample_rate: int, channels: int):
         self._layout = "stereo" if channels == 2 else "mono"
-        self._rate, self._num_written = sample_rate, 0
+        self._rate, self._num_written, self._is_closed = sample_rate, 0, False
         self._container = av.open(str(path.absolute()), "w", format="ipod")
         self._stream = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
         self._stream.bit_rate = BITS_PER_SECOND * channels
@@ -39,7 +39,7 @@ class M4aFile:
 
     def close(self) -> None:
         """Writes what the encoder still has, and the index; a second time does nothing."""
-        container, self._container = self._container, None
-        if container is not None:
-            with container:
-                container.mux(self._stream.encode(None))
+        if not self._is_closed:
+            self._is_closed = True
+            with self._container:
+                self._container.mux(self._stream.encode(None))

@@ -74,7 +74,7 @@ class Exchange:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        import sounddevice
+        import sounddevice  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError) as error:  # OSError: the package is there, but not PortAudio
         complain(f"needs sounddevice and PortAudio ({error}): pip install 'jaxsep[live]'")
         return USAGE_ERROR

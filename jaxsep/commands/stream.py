@@ -92,7 +92,7 @@ def to_bytes(samples: np.ndarray, dtype: np.dtype) -> tuple[bytes, int]:
     scale = full_scale(dtype)
     wanted = np.rint(samples.astype(np.float64) * scale)
     limited = np.clip(wanted, -scale, scale - 1)
-    return limited.astype(dtype).tobytes(), np.count_nonzero(limited != wanted)
+    return limited.astype(dtype).tobytes(), int(np.count_nonzero(limited != wanted))
 
 
 def full_scale(dtype: np.dtype) -> float:
