@@ -24,6 +24,29 @@ def get_config() -> ConfigDict:
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.
     config.crop_frames = config_dict.placeholder(int)
 
+    # How a data set of waveforms is mixed; one of magnitudes was mixed when it was prepared.
+    config.mixing = ConfigDict()
+    # Share of the mixtures whose voice keeps its own backing, where it has one, at its own level.
+    config.mixing.paired = 0.4
+    # Level of a voice over another song's backing, in dB, pauses left out: from, to.
+    config.mixing.min_vocals_db = -12.0
+    config.mixing.max_vocals_db = 6.0
+    # Shares of the mixtures without a voice, and without a backing.
+    config.mixing.instrumental = 0.1
+    config.mixing.a_cappella = 0.05
+    # A stem is played up to so many times slower or faster, which changes its pitch as well.
+    config.mixing.speed = 1.15
+    # Each channel of a stem is louder or quieter by up to so many dB.
+    config.mixing.pan_db = 3.0
+    # Swap a stem's channels, and turn its polarity, at random.
+    config.mixing.flip = True
+    # Deviation of the gains of the bands of each stem's equaliser, in dB.
+    config.mixing.equaliser_db = 3.0
+    # Share of the mixtures that end at 9 to 20 kHz, as a codec or a microphone may leave them.
+    config.mixing.cut_off = 0.25
+    # Share of the voices that are put in a room.
+    config.mixing.reverb = 0.2
+
     # Parts that a batch is worked through in, one after another: less memory, same update.
     config.grad_accum_steps = 1
     # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.

@@ -8,8 +8,9 @@ from pathlib import Path
 from data_prep.segments import Settings
 from data_prep.sources import PreparationError
 from data_prep.write_dataset import prepare
+from jaxsep import records
 from jaxsep.audio_reader import AudioError
-from jaxsep.records import REQUIRED_TARGETS, Dataset, DatasetError
+from jaxsep.records import Dataset, DatasetError
 from jaxsep.stft_config import StftConfig
 
 
@@ -27,7 +28,13 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the data set")
     add("--workers", type=_positive, default=os.cpu_count(), help="processes; no matter to result")
-    add("--targets", default="vocals,accompaniment", help="stems to store; these two always are")
+    add("--targets", default="vocals,accompaniment", help="stems to store")
+    add(
+        "--representation",
+        choices=records.REPRESENTATIONS,
+        default=records.MAGNITUDE,
+        help="magnitudes of mixtures, or stems' waveforms, of which training makes mixtures",
+    )
     add("--remixes", type=int, default=0, help="more passes, vocals over other tracks' backing")
     add("--seed", type=int, default=0, help="decides everything random")
     add("--segment_seconds", type=float, default=6.0, help="length of an example")
@@ -85,10 +92,20 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise PreparationError(str(error)) from error
     if args.remixes < 0 or not args.segment_seconds > 0:
         raise PreparationError("--remixes must be 0 or more, --segment_seconds more than 0")
-    extra = [target.strip() for target in args.targets.split(",")]
-    targets = dict.fromkeys((*REQUIRED_TARGETS, *filter(None, extra)))
+    targets = [target.strip() for target in args.targets.split(",")]
+    if args.representation == records.MAGNITUDE:
+        targets = [*records.REQUIRED_TARGETS, *targets]
+    elif args.remixes:
+        raise PreparationError("--remixes is for magnitudes; waveforms are remixed in training")
+    elif "vocals" not in targets or len(targets) < 2:
+        raise PreparationError(f"--targets={args.targets} must be vocals and more")
     return Settings(
-        stft, tuple(targets), stft.frames_in(args.segment_seconds), args.remixes, args.seed
+        stft,
+        tuple(dict.fromkeys(filter(None, targets))),
+        stft.frames_in(args.segment_seconds),
+        args.remixes,
+        args.seed,
+        args.representation,
     )
 
 

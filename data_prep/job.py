@@ -37,7 +37,8 @@ def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Says in one line where two job descriptions differ; empty if nowhere."""
 
     def flatten(job):
-        settings = {**job["settings"], **job["settings"]["stft"], "stft": None}
+        before = {"representation": records.MAGNITUDE}  # there was no other before it was stated
+        settings = {**before, **job["settings"], **job["settings"]["stft"], "stft": None}
         return {key: job[key] for key in ("format_version", "name", "licence")} | settings
 
     old, new = flatten(there), flatten(wanted)

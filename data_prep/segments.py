@@ -1,4 +1,4 @@
-"""From a song's waveforms to magnitude segments; the random remixes are made here too."""
+"""From a song's waveforms to the segments of a data set; `--remixes` are made here too."""
 
 import dataclasses
 import hashlib
@@ -9,11 +9,14 @@ import numpy as np
 import soxr
 
 from data_prep.sources import Song, TrackError
+from jaxsep.records import MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
 # Playing faster raises pitch and formants, so another speed sounds like another singer.
 REMIX_SPEED = 1.25
+SILENCE = 10 ** (-60 / 20)  # root mean square up to which a segment isn't stored as waveform
+INT16_SCALE = 2**15
 MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
 
 
@@ -23,11 +26,13 @@ class Settings:
 
     Attributes:
       stft: format and transform of the magnitudes.
-      targets: what is stored beside the mixture; `vocals` and `accompaniment` are among them.
+      targets: the stems that are stored, magnitudes beside the mixture's; of these, `vocals` and
+        `accompaniment` always.
       segment_frames: length of an example; a track's last one is shorter.
       remixes: further passes over the training tracks, with vocals and accompaniment of
         different tracks.
       seed: decides the remixes.
+      representation: one of `records.REPRESENTATIONS`.
     """
 
     stft: StftConfig
@@ -35,6 +40,7 @@ class Settings:
     segment_frames: int
     remixes: int
     seed: int
+    representation: str = MAGNITUDE
 
 
 def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
@@ -43,7 +49,8 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     Returns:
       float32 `[samples, channels]` for `mixture`, `vocals`, `accompaniment` and the other targets.
       Always mixture = vocals + accompaniment: where a released mixture is used, the accompaniment
-      is what it leaves when the vocals are taken out.
+      is what it leaves when the vocals are taken out. A data set of waveforms takes voices without
+      accompaniment as well, and the reverse; what a song hasn't is missing.
 
     Raises:
       TrackError: if a stem is missing, lengths or channels differ, or it is too loud for float16.
@@ -51,7 +58,8 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     waveforms = dict(song.stems)
     if song.mixture is not None:
         waveforms["mixture"] = song.mixture
-    _check_shapes(waveforms)
+    is_partial = settings.representation == WAVEFORM
+    _check_shapes(waveforms, is_partial=is_partial)
     waveforms = {
         name: librosa.resample(
             _to_channels(wave, settings.stft.channels),
@@ -61,13 +69,18 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
         )
         for name, wave in waveforms.items()
     }
-    vocals = waveforms["vocals"]
-    if "mixture" in waveforms:
-        waveforms["accompaniment"] = waveforms["mixture"] - vocals
+    if "mixture" in waveforms and "vocals" in waveforms:
+        waveforms["accompaniment"] = waveforms["mixture"] - waveforms["vocals"]
     elif "accompaniment" not in waveforms:
-        rest = [wave for name, wave in waveforms.items() if name != "vocals"]
-        waveforms["accompaniment"] = np.sum(rest, axis=0)
-    waveforms.setdefault("mixture", vocals + waveforms["accompaniment"])
+        rest = [wave for name, wave in waveforms.items() if name not in ("mixture", "vocals")]
+        if rest:
+            waveforms["accompaniment"] = np.sum(rest, axis=0)
+    parts = [waveforms[name] for name in REQUIRED_TARGETS if name in waveforms]
+    waveforms.setdefault("mixture", np.sum(parts, axis=0))
+    if is_partial:
+        return {
+            name: waveforms[name] for name in ("mixture", *settings.targets) if name in waveforms
+        }
     loudest = max(float(np.abs(wave).max()) for wave in waveforms.values())
     limit = MAGNITUDE_LIMIT / settings.stft.full_scale / 2 / max(1, *REMIX_GAINS)
     if loudest > limit:
@@ -80,16 +93,18 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     return {name: waveforms[name] for name in ("mixture", *settings.targets)}
 
 
-def _check_shapes(waveforms: dict[str, np.ndarray]) -> None:
-    if "vocals" not in waveforms:
+def _check_shapes(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
+    if not is_partial and "vocals" not in waveforms:
         raise TrackError(f"has no stem 'vocals', only {', '.join(sorted(waveforms))}")
-    if len(waveforms) < 2:
+    if not is_partial and len(waveforms) < 2:
         raise TrackError("has vocals alone; give it an accompaniment, or drums, bass and other")
+    if waveforms.keys() == {"mixture"}:
+        raise TrackError("has a mixture and no stems")
     for axis, unit in ((0, "samples"), (1, "channels")):
         sizes = {name: wave.shape[axis] for name, wave in waveforms.items()}
         if len(set(sizes.values())) > 1:
             raise TrackError(f"stems differ in {unit}: {_join(sizes)}; make them equal")
-    if waveforms["vocals"].shape[0] == 0:
+    if not len(next(iter(waveforms.values()))):
         raise TrackError("is empty")
 
 
@@ -105,6 +120,33 @@ def _to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
     if waveform.shape[1] == 1:
         return np.repeat(waveform, channels, axis=1)
     raise TrackError(f"has {waveform.shape[1]} channels; {channels} or 1 can be used")
+
+
+def segment_waveforms(
+    waveforms: dict[str, np.ndarray], settings: Settings
+) -> Iterator[tuple[float, str, np.ndarray]]:
+    """Yields a track's segments: start in seconds, stem, and int16 `[samples, channels]`.
+
+    A track that exceeds full scale anywhere is scaled down as a whole. Silent segments are left
+    out.
+
+    Args:
+      waveforms: of `to_format`; the mixture isn't used.
+      settings: of the data set.
+    """
+    stems = {name: wave for name, wave in waveforms.items() if name in settings.targets}
+    peak = max(float(np.abs(wave).max()) for wave in stems.values())
+    scale = (INT16_SCALE - 1) / max(1.0, peak)
+    length = settings.segment_frames * settings.stft.hop_length
+    for start in range(0, len(waveforms["mixture"]), length):
+        for name, wave in stems.items():
+            part = wave[start : start + length]
+            if np.sqrt(np.square(part).mean()) > SILENCE:
+                yield (
+                    start / settings.stft.sample_rate,
+                    name,
+                    np.rint(scale * part).astype(np.int16),
+                )
 
 
 def segment_magnitudes(

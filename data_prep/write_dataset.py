@@ -106,6 +106,9 @@ def _lenders(tracks: list[Track], remix: int, seed: int) -> list[Track]:
 
 def _expected_bytes(track: Track, settings: Settings) -> float:
     stft = settings.stft
+    if settings.representation == records.WAVEFORM:
+        values = track.seconds * stft.sample_rate * stft.channels * len(settings.targets)
+        return 1.001 * values * np.dtype(np.int16).itemsize
     frames = track.seconds * stft.sample_rate / stft.hop_length + 1
     values = frames * stft.channels * stft.bins * (1 + len(settings.targets))
     return 1.001 * values * np.dtype(np.float16).itemsize  # names and framing add a little
@@ -178,6 +181,8 @@ def _finish(
             "seconds": sum(track["seconds"] for track in tracks),
             "shards": shards,
         }
+        if settings.representation == records.WAVEFORM:
+            splits[split]["stem_records"] = [r for marker in here for r in marker["stem_records"]]
     skipped = {s["track"]: s for marker in markers.values() for s in marker["skipped"]}
     if "train" not in splits:
         raise PreparationError("no training track could be used: " + "; ".join(skipped))
@@ -217,7 +222,7 @@ def _write_tfds_metadata(
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=str(output),
-        features=records.example_features(settings.stft, settings.targets),
+        features=records.example_features(settings.stft, settings.targets, settings.representation),
         split_infos=split_infos,
         filename_template=template,
         check_data=False,

@@ -4,11 +4,18 @@ import dataclasses
 import hashlib
 import os
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.segments import Settings, remix_magnitudes, segment_magnitudes, to_format
+from data_prep.segments import (
+    Settings,
+    remix_magnitudes,
+    segment_magnitudes,
+    segment_waveforms,
+    to_format,
+)
 from data_prep.sources import Source, Track, TrackError
 from jaxsep import records, tfrecord
 from jaxsep.files import write_json
@@ -46,9 +53,9 @@ def write_group(
     Raises:
       BadTrackError: at the first track that can't be used, unless `skip_bad`.
     """
-    codec = records.ExampleCodec(settings.stft, settings.targets)
+    codec = records.ExampleCodec(settings.stft, settings.targets, settings.representation)
     statistics = Statistics(settings.stft)
-    tracks, skipped = [], []
+    tracks, skipped, stem_records = [], [], []
     with ShardWriter(folder, group.name) as writer:
         for track, partner in group.tracks:
             try:
@@ -62,21 +69,52 @@ def write_group(
                 skipped.append({"track": use, "reason": str(error)})
                 continue
             if lender is None:
-                segments = segment_magnitudes(waveforms, settings)
                 seconds = len(waveforms["mixture"]) / settings.stft.sample_rate
                 tracks.append(
                     {"track": track.name, "split": group.split, "seconds": seconds, "files": files}
                 )
-            else:
-                key = f"pass {group.remix}, {track.name}"
-                segments = remix_magnitudes(waveforms, lender, key, settings)
-            for start, magnitudes in segments:
-                example = {name: value.astype(np.float16) for name, value in magnitudes.items()}
-                writer.write(codec.encode({**example, "track": track.name, "start": start}))
-                if group.split == "train" and group.remix == 0:
-                    statistics.add(magnitudes["mixture"])
-    marker = {"shards": writer.shards, "tracks": tracks, "skipped": skipped}
-    write_json(folder / f"{group.name}.json", marker | {"statistics": statistics.sums()})
+            key = f"pass {group.remix}, {track.name}"
+            counted = statistics if group.split == "train" and group.remix == 0 else None
+            for example in _examples(waveforms, lender, key, settings, counted):
+                writer.write(codec.encode({**example, "track": track.name}))
+                if "stem" in example:
+                    stem_records.append([track.name, example["stem"], example["start"]])
+    marker = {
+        "shards": writer.shards,
+        "tracks": tracks,
+        "skipped": skipped,
+        "stem_records": stem_records,
+        "statistics": statistics.sums(),
+    }
+    write_json(folder / f"{group.name}.json", marker)
+
+
+def _examples(
+    waveforms: dict[str, np.ndarray],
+    lender: dict[str, np.ndarray] | None,
+    key: str,
+    settings: Settings,
+    statistics: "Statistics | None",
+) -> Iterator[dict[str, typing.Any]]:
+    """Yields a track's examples, without its name, and counts its mixtures in the statistics."""
+    if settings.representation == records.WAVEFORM:
+        for start, stem, waveform in segment_waveforms(waveforms, settings):
+            yield {"waveform": waveform, "stem": stem, "start": start}
+        # Training makes other mixtures; that of the track's own stems is one of the kind.
+        if statistics is not None:
+            mixture = {"mixture": waveforms["mixture"]}
+            for _, magnitudes in segment_magnitudes(mixture, settings):
+                statistics.add(magnitudes["mixture"])
+        return
+    segments = (
+        remix_magnitudes(waveforms, lender, key, settings)
+        if lender
+        else segment_magnitudes(waveforms, settings)
+    )
+    for start, magnitudes in segments:
+        if statistics is not None:
+            statistics.add(magnitudes["mixture"])
+        yield {"start": start, **{name: m.astype(np.float16) for name, m in magnitudes.items()}}
 
 
 def _load(source: Source, track: Track, settings: Settings) -> dict[str, np.ndarray]:

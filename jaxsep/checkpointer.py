@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxsep.checkpoints import (
     first_line,
     read_metadata,
     read_score,
+    restore_best,
     sign,
     verify,
 )
@@ -197,6 +199,38 @@ def save_model(path: epath.Path, params: Any, statistics: Any, metadata: dict[st
             ),
             force=True,  # a training that goes on repeats the step
         )
+
+
+def export_model(
+    source: epath.PathLike, output: epath.Path, *, dtype: str, provenance: Any = None
+) -> None:
+    """Writes the best checkpoint's masker alone, as a model directory.
+
+    Args:
+      source: a workdir, or one checkpoint.
+      output: for the model; holds all of it or isn't there. Its parent is made if need be.
+      dtype: of the parameters on the disk, "float16" or "float32".
+      provenance: what else to keep in its metadata; anything that JSON can hold.
+
+    Raises:
+      CheckpointError: if there is no sound checkpoint.
+      OSError: if it can't be written.
+    """
+    checkpoint, _, variables = restore_best(source)
+    known = read_metadata(checkpoint)
+    kept = ("sdr", "stft", "config", "jaxsep_version", "data_set", "provenance")
+    metadata = {name: known[name] for name in kept if name in known}
+    metadata |= {"params_dtype": dtype, "step": int(checkpoint.name)}
+    if provenance is not None:
+        metadata["provenance"] = provenance
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])
+    part = output.with_name(f".part-{os.getpid()}")
+    try:
+        save_model(part / FOLDER / checkpoint.name, params, variables["statistics"], metadata)
+        part.rename(output)
+    finally:
+        if part.exists():
+            part.rmtree()
 
 
 def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,16 +16,18 @@ from typing import Any
 
 import google_crc32c
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import linen as nn
 
-from jaxsep import models
+from jaxsep import models, published
 from jaxsep.files import absolute, read_json
 from jaxsep.stft_config import StftConfig
 
 FOLDER = "checkpoints"
+STORED_DTYPES = ("float32", "float16")  # of parameters on the disk; training's are the former
 
 
 class CheckpointError(Exception):
@@ -63,14 +65,23 @@ def verify(path: epath.Path, tree: Any, checksums: dict[str, int]) -> None:
 def find_checkpoints(path: epath.PathLike) -> list[epath.Path]:
     """Returns checkpoint folders, best first: that folder itself, or those of a workdir.
 
+    Args:
+      path: of either, or a name in `published.NAMES`.
+
     Raises:
       CheckpointError: if there is none.
     """
-    path = absolute(path)
+    try:
+        path = absolute(published.resolve(path))
+    except published.UnavailableError as error:
+        raise CheckpointError(str(error)) from error
     if _is_checkpoint(path):
         return [path]
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such folder; give the workdir of a training")
+        raise CheckpointError(
+            f"{path}: no such folder; give the workdir of a training or one of"
+            f" {', '.join(published.NAMES)}"
+        )
     checkpoints = [p for p in checkpoint_folders(path / FOLDER) if _is_checkpoint(p)]
     if not checkpoints:
         raise CheckpointError(f"{path}: no checkpoint in it; give the workdir of a training")
@@ -136,20 +147,30 @@ def restore_masker(
         raise CheckpointError(f"{checkpoint}: unknown model ({error})") from error
     shapes = jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-    )
+
+    def describe(leaf, dtype=None) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=sharding)
+
+    # As they lie on the disk, for the checksums.
+    stored_dtype = metadata.get("params_dtype", "float32")
+    if stored_dtype not in STORED_DTYPES:
+        raise CheckpointError(f"{checkpoint}: its parameters are of the unknown {stored_dtype!r}")
+    target = {
+        "params": jax.tree.map(functools.partial(describe, dtype=stored_dtype), shapes["params"]),
+        "statistics": jax.tree.map(describe, shapes["statistics"]),
+    }
     with as_checkpoint_error(checkpoint), ocp.StandardCheckpointer() as checkpointer:
         variables = checkpointer.restore(checkpoint / "model", target)
     verify(checkpoint, variables, metadata["crc32c"]["model"])
-    return masker, variables
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables["params"])
+    return masker, {**variables, "params": params}
 
 
 def restore_best(path: epath.PathLike) -> tuple[epath.Path, nn.Module, dict[str, Any]]:
     """Restores the best sound checkpoint; damaged ones are named in the log.
 
     Args:
-      path: of a workdir, or of one checkpoint.
+      path: see `find_checkpoints`.
 
     Returns:
       The checkpoint's folder, the masker and its variables.

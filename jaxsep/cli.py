@@ -10,14 +10,16 @@ from jaxsep.commands import (
     SOME_FAILED,
     complain,
     evaluate,
+    export,
     health,
+    import_spleeter,
     live,
     plot,
     separate,
     stream,
 )
 
-COMMANDS = (separate, stream, live, evaluate, plot, health)
+COMMANDS = (separate, stream, live, evaluate, plot, health, export, import_spleeter)
 
 
 def main(argv: list[str] | None = None) -> int:

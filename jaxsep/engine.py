@@ -25,10 +25,12 @@ class Windows:
     Attributes:
       frames: in a window.
       overlap: frames that are in the next window as well; at most half of them.
+      lead: frames of silence before the song.
     """
 
     frames: int
-    overlap: int
+    overlap: int = 0
+    lead: int = 0
 
     @property
     def step(self) -> int:
@@ -39,8 +41,8 @@ class Windows:
 def windows_of(masker: nn.Module, block_frames: int) -> Windows:
     """Returns the windows that a masker wants; if it is causal, those of `block_frames` frames."""
     if masker.is_causal:
-        return Windows(block_frames, 0)
-    return Windows(masker.window_frames, masker.overlap_frames)
+        return Windows(block_frames)
+    return Windows(masker.window_frames, masker.overlap_frames, masker.lead_frames)
 
 
 def initial_state(masker: nn.Module, items: int, windows: Windows) -> State:

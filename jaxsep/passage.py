@@ -44,13 +44,13 @@ class Passage:
         self._to_masker = Resampler(sample_rate, stft.sample_rate, channels)
         self._from_masker = Resampler(stft.sample_rate, sample_rate, channels)
         self._format = np.array([sample_rate, channels, windows.frames])
-        overlap = stft.n_fft - stft.hop_length
+        in_front = stft.n_fft + (windows.lead - 1) * stft.hop_length
         self._state = state
         self._nothing = np.zeros((0, channels), np.float32)
         self._waiting: deque[np.ndarray] = deque()  # the mixture whose vocals aren't ready
         # Silence in front, for the frames that reach beyond the beginning; it isn't given out.
-        self._pending = _to_items(np.zeros((overlap, channels), np.float32), stft.channels)
-        self._num_in, self._num_out, self._frame = 0, -overlap, 0  # at the masker's rate
+        self._pending = _to_items(np.zeros((in_front, channels), np.float32), stft.channels)
+        self._num_in, self._num_out, self._frame = 0, -in_front, 0  # at the masker's rate
 
     def push(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Takes the next samples.
@@ -77,7 +77,7 @@ class Passage:
         last_window = (num_windows - 1) * self._windows.step * hop
         end = last_window + (frames - 1) * hop + self._stft.n_fft
         silence = np.zeros((max(0, end - num_samples), self._channels), np.float32)
-        num_valid = -(-(self._num_in + self._stft.n_fft - hop) // hop)
+        num_valid = self._windows.lead - (-(self._num_in + self._stft.n_fft - hop) // hop)
         vocals = self._separate(np.concatenate([signal, silence]), num_valid)
         vocals = np.concatenate([self._from_masker.push(vocals), self._from_masker.finish()])
         return self._pair(vocals)

@@ -7,6 +7,7 @@ import jax
 
 from jaxsep import health, models, optimizer, partitioning, records
 from jaxsep.losses import LOSSES
+from jaxsep.mixing import Mixing
 from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
 
 AT_LEAST_0 = ("seed", "warmup_steps", "plateau_patience", "early_stopping_patience")
@@ -58,6 +59,7 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         if config.loss not in LOSSES:
             raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
         error_fn = LOSSES[config.loss]
+        Mixing(**config.mixing)  # tells what is wrong with it
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps

@@ -2,7 +2,8 @@
 
 A data set is a folder with
 
-* `NAME-SPLIT.tfrecord-00000-of-00002`, ...: the examples, one segment of one track each;
+* `NAME-SPLIT.tfrecord-00000-of-00002`, ...: the examples, one segment of one track each: the
+  magnitudes of its mixture and stems or, in the other representation, one stem's waveform;
 * `features.json`, `dataset_info.json`: tensorflow-datasets' own metadata;
 * `statistics.json`: per-bin statistics of the training mixtures;
 * `manifest.json`: how it was made and from what. It is written last: without it, the rest is
@@ -24,8 +25,10 @@ from jaxsep.stft_config import StftConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+# What an example holds: magnitudes of mixture and stems, or one stem as it sounds.
+REPRESENTATIONS = MAGNITUDE, WAVEFORM = "magnitude", "waveform"
 UNFINISHED = ".unfinished"  # folder in the data set's own for what isn't finished
-# What every data set holds beside the mixture: training needs both.
+# What every data set of magnitudes holds beside the mixture: training needs both.
 REQUIRED_TARGETS = ("vocals", "accompaniment")
 STATISTICS = "statistics.json"
 STATISTICS_FIELDS = ("mean", "std", "log_mean", "log_std")
@@ -36,29 +39,44 @@ class DatasetError(Exception):
     """A folder isn't a data set that this version of jaxsep can use."""
 
 
-def example_features(stft: StftConfig, targets: Sequence[str]) -> typing.Any:
+def example_features(
+    stft: StftConfig, targets: Sequence[str], representation: str = MAGNITUDE
+) -> typing.Any:
     """Describes one example as a tensorflow-datasets `FeaturesDict`.
 
     Magnitudes are float16 `[frames, channels, bins]`: `mixture` and one per target, all of the
-    same length. `track` is a name and `start` the segment's place in the track, in seconds.
+    same length. A waveform is int16 `[samples, channels]`, full scale 2**15, and `stem` says of
+    what. `track` is a name and `start` the segment's place in the track, in seconds.
+
+    Args:
+      stft: the data set's format.
+      targets: whose magnitudes there are.
+      representation: one of `REPRESENTATIONS`.
     """
     import tensorflow_datasets.public_api as tfds  # takes half a second, which inference can save
 
-    magnitude = tfds.features.Tensor(
-        shape=(None, stft.channels, stft.bins), dtype=np.float16, encoding="bytes"
-    )
-    features = dict.fromkeys(("mixture", *targets), magnitude)
+    tensor = functools.partial(tfds.features.Tensor, encoding="bytes")
+    features: dict[str, typing.Any]
+    if representation == WAVEFORM:
+        features = {"waveform": tensor(shape=(None, stft.channels), dtype=np.int16)}
+        features["stem"] = tfds.features.Text()
+    else:
+        magnitude = tensor(shape=(None, stft.channels, stft.bins), dtype=np.float16)
+        features = dict.fromkeys(("mixture", *targets), magnitude)
     features |= {"track": tfds.features.Text(), "start": tfds.features.Scalar(np.float32)}
     return tfds.features.FeaturesDict(features)
 
 
 class ExampleCodec:
-    """Turns examples into record payloads (serialised `tf.train.Example`) and back."""
+    """Turns examples into record payloads (serialised `tf.train.Example`) and back.
 
-    def __init__(self, stft: StftConfig, targets: Sequence[str]):
+    Args: those of `example_features`.
+    """
+
+    def __init__(self, stft: StftConfig, targets: Sequence[str], representation: str = MAGNITUDE):
         from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-        self.features = example_features(stft, targets)
+        self.features = example_features(stft, targets, representation)
         self._serializer = ExampleSerializer(self.features.get_serialized_info())
 
     def encode(self, example: dict[str, typing.Any]) -> bytes:
@@ -68,9 +86,23 @@ class ExampleCodec:
         return message.SerializeToString(deterministic=True)
 
     def decode(self, payload: bytes) -> dict[str, typing.Any]:
-        """Parses a payload into arrays; `track` becomes a string."""
+        """Parses a payload into arrays; `track` and `stem` become strings."""
         example = self.features.deserialize_example_np(payload)
-        return {**example, "track": example["track"].decode()}
+        return {n: v.decode() if isinstance(v, bytes) else v for n, v in example.items()}
+
+
+class StemRecord(typing.NamedTuple):
+    """What a record of a data set of waveforms holds.
+
+    Attributes:
+      track: its name.
+      stem: its name.
+      start: the segment's place in the track, in seconds; silent ones aren't stored.
+    """
+
+    track: str
+    stem: str
+    start: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +121,15 @@ class Dataset:
     def targets(self) -> tuple[str, ...]:
         return tuple(self.manifest["settings"]["targets"])
 
+    @property
+    def representation(self) -> str:
+        return self.manifest["settings"].get("representation", MAGNITUDE)
+
+    def stem_records(self, split: str) -> list[StemRecord]:
+        """Lists the records of a split of waveforms, in their order."""
+        here = self.manifest["splits"].get(split, {})
+        return [StemRecord(*place) for place in here.get("stem_records", [])]
+
     def num_tracks(self, split: str) -> int:
         """Counts the tracks of a split; 0 where there is no such split."""
         return self.manifest["splits"].get(split, {}).get("num_tracks", 0)
@@ -104,7 +145,7 @@ class Dataset:
 
     @functools.cached_property
     def codec(self) -> ExampleCodec:
-        return ExampleCodec(self.stft, self.targets)
+        return ExampleCodec(self.stft, self.targets, self.representation)
 
     def statistics(self) -> dict[str, np.ndarray]:
         """Reads the training mixtures' statistics, over frames and channels.

@@ -58,7 +58,8 @@ class Separator:
         """Restores a trained masker.
 
         Args:
-          path: a workdir, of which the best sound checkpoint is taken, or one checkpoint's folder.
+          path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
+            the name of a published model, see `jaxsep.published`.
 
         Raises:
           jaxsep.checkpoints.CheckpointError: if there is none.

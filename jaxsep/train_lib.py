@@ -16,6 +16,7 @@ from jaxsep.files import absolute
 from jaxsep.health import LayerNumbers
 from jaxsep.input_pipeline import train_batches
 from jaxsep.interrupts import StopRequest
+from jaxsep.mixing import Mixing
 from jaxsep.summary import DIVERGED, FINISHED, STOPPED_EARLY, write_summary
 from jaxsep.train_log import Totals, TrainLog
 from jaxsep.train_step import Batch, TrainState
@@ -150,6 +151,7 @@ class Training:
             batch_size=config.batch_size,
             crop_frames=min(config.crop_frames or segment_frames, segment_frames),
             seed=config.seed,
+            mixing=Mixing(**config.mixing),
             # Batch s depends on the data, the seed and s alone: the step is the whole position.
             first_batch=int(self.state.step),
             process_index=jax.process_index(),

@@ -14,6 +14,8 @@ from jax.sharding import Mesh
 from jaxsep.losses import ErrorFn, error_energy, example_losses
 from jaxsep.partitioning import batch_sharding, replicated, split_batch
 from jaxsep.records import REQUIRED_TARGETS
+from jaxsep.spectrogram import analyse
+from jaxsep.stft_config import StftConfig
 
 STEMS = ("mixture", *REQUIRED_TARGETS)
 
@@ -155,7 +157,7 @@ def make_loss_fn(
     apply = apply or functools.partial(_predict, masker)
 
     def loss_fn(params, statistics, batch: Batch):
-        magnitudes, valid = _prepare(batch)
+        magnitudes, valid = to_magnitudes(batch, masker.stft)
         variables = {"params": params, "statistics": statistics}
         mask, seen = apply(variables, magnitudes["mixture"], valid)
         losses = example_losses(error_fn, mask, magnitudes, valid)
@@ -205,7 +207,7 @@ def make_eval_step(
     """
 
     def eval_step(variables, batch: Batch):
-        magnitudes, valid = _prepare(batch)
+        magnitudes, valid = to_magnitudes(batch, masker.stft)
         mask, _ = _predict(masker, variables, magnitudes["mixture"], valid)
         error = error_energy(mask, **magnitudes)
         energies = {
@@ -221,10 +223,30 @@ def make_eval_step(
     return jax.jit(eval_step, in_shardings=(everywhere, spread), out_shardings=everywhere)
 
 
-def _prepare(batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Returns float32 magnitudes, and bool `[batch, frames]`: not padding."""
-    magnitudes = {name: batch[name].astype(jnp.float32) for name in STEMS}
-    frames = batch["mixture"].shape[1]
+def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Brings a batch, of magnitudes or of waveforms, to what the loss compares.
+
+    Args:
+      batch: of `jaxsep.input_pipeline`.
+      stft: of the data set.
+
+    Returns:
+      `mixture`, `vocals`, `accompaniment`: magnitudes, float32 `[batch, frames, channels, bins]`;
+      and bool `[batch, frames]`: which frames are no padding.
+    """
+    if "stems" in batch:
+        # Multiplying the spectrum is equalising with a filter much shorter than a frame.
+        spectra = analyse(batch["stems"], stft) * batch["gains"][:, :, None, None, :]
+        vocals, accompaniment = spectra[:, 0], spectra[:, 1]
+        parts = {
+            "mixture": vocals + accompaniment,
+            "vocals": vocals,
+            "accompaniment": accompaniment,
+        }
+        magnitudes = {name: jnp.abs(part) for name, part in parts.items()}
+    else:
+        magnitudes = {name: batch[name].astype(jnp.float32) for name in STEMS}
+    frames = magnitudes["mixture"].shape[1]
     return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
 
 

@@ -1,9 +1,11 @@
 """How well a masker does on held-out tracks: in decibels, and as a picture."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import linen as nn
@@ -12,7 +14,7 @@ from jax.sharding import Mesh
 from jaxsep import partitioning, plots, records
 from jaxsep.input_pipeline import eval_batches
 from jaxsep.metrics import TrackEnergies
-from jaxsep.tfrecord import RecordSource
+from jaxsep.train_step import to_magnitudes
 
 PICTURED_EXAMPLES = 64
 
@@ -57,16 +59,17 @@ def draw_example(
     training split) it is the one with the loudest vocals.
     """
     split = "validation" if dataset.num_tracks("validation") else "train"
-    source = RecordSource(dataset.shards(split))
-    count = min(len(source), PICTURED_EXAMPLES)
-    examples = (dataset.codec.decode(source[index]) for index in range(count))
-    example = max(examples, key=lambda e: np.square(e["vocals"].astype(np.float32)).sum())
-    mixture = example["mixture"].astype(np.float32)
-    mask, _ = masker.apply(variables, mixture[None], masker.initial_carry(1))
-    magnitudes = {
-        "mixture": mixture,
-        "vocals, estimate": mixture * np.asarray(mask[0]),
-        "vocals, reference": example["vocals"],
-    }
-    title = f"{example['track']} ({split}), from {example['start']:.1f} s"
-    plots.save_spectrograms(path, magnitudes, dataset.stft, title=title)
+    examples = itertools.islice(eval_batches(dataset, split, batch_size=1), PICTURED_EXAMPLES)
+    best, energy = {}, -1.0
+    for example in examples:
+        magnitudes, _ = to_magnitudes(jax.tree.map(jnp.asarray, example), masker.stft)
+        if (found := float(jnp.square(magnitudes["vocals"]).sum())) > energy:
+            best, energy = {**example, **magnitudes}, found
+    frames = int(best["num_frames"][0])
+    mixture, vocals = best["mixture"][:, :frames], best["vocals"][:, :frames]
+    mask, _ = masker.apply(variables, mixture, masker.initial_carry(1))
+    pictures = {"mixture": mixture, "vocals, estimate": mixture * mask, "vocals, reference": vocals}
+    track = dataset.track_names(split)[int(best["track"][0])]
+    title = f"{track} ({split}), from {float(best['start'][0]):.1f} s"
+    arrays = {name: np.asarray(magnitude[0]) for name, magnitude in pictures.items()}
+    plots.save_spectrograms(path, arrays, dataset.stft, title=title)

@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxsep import models
-from jaxsep.models.common import Normalise
+from jaxsep.models.common import Normalise, from_bands, num_bands, to_bands
 from jaxsep.models.lstm import lstm_scan
 from jaxsep.stft_config import StftConfig
 
@@ -14,6 +14,7 @@ STEREO = StftConfig(sample_rate=8000, channels=2, n_fft=128, hop_length=32)
 KINDS = {
     "mlp": {"name": "mlp", "hidden_size": 8},
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
+    "lstm of bands": {"name": "lstm", "hidden_size": 8, "fine_bins": 8},
     "bidirectional": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
 }
 
@@ -51,6 +52,24 @@ def test_a_quieter_song_gets_the_same_masks(kind):
     loud = predict(masker, variables, magnitudes(STEREO))
     quiet = predict(masker, variables, 0.25 * magnitudes(STEREO))
     np.testing.assert_allclose(loud, quiet, atol=1e-3)
+
+
+def test_bands_average_bins_and_give_each_bin_its_bands_value():
+    bins = jnp.arange(33.0)
+    bands = to_bands(bins, 8)
+    octave_1, octave_2 = [8.5, 10.5, 12.5, 14.5], [17.5, 21.5, 25.5, 29.5]
+    expected = [*range(8), *octave_1, *octave_2, 32]
+    np.testing.assert_allclose(bands, expected)
+    assert len(bands) == num_bands(33, 8)
+    again = from_bands(bands, 8, 33)
+    np.testing.assert_allclose(again[8:12], [8.5, 8.5, 10.5, 10.5])
+    np.testing.assert_allclose(to_bands(again, 8), bands)
+
+
+@pytest.mark.parametrize("fine_bins", [7, 12, 128])
+def test_bands_that_do_not_fill_the_bins_are_refused(fine_bins):
+    with pytest.raises(ValueError, match="power of two, be 64"):
+        models.create("lstm", STEREO, fine_bins=fine_bins)
 
 
 def test_a_song_behind_silence_looks_like_the_song_alone():

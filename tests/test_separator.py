@@ -69,7 +69,7 @@ def test_windows_have_no_seams():
 
     class Alternating(nn.Module):
         stft: StftConfig = MONO
-        is_causal, window_frames, overlap_frames = False, 32, 16
+        is_causal, window_frames, overlap_frames, lead_frames = False, 32, 16, 0
 
         def initial_carry(self, batch):
             return jnp.zeros(batch)

@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 from benchmarks.input_pipeline import Benchmark
 from benchmarks.machine import describe_machine
 from benchmarks.study.masks import look_at_masks
-from benchmarks.study.plan import MODELS, SONGS, STABILITY, STABILITY_STEPS, Cell
+from benchmarks.study.plan import MODELS, PUBLISHED, SONGS, STABILITY, STABILITY_STEPS, Cell
 from data_prep.collections import open_collection
 from data_prep.mir1k import Mir1k
 from data_prep.segments import Settings
 from data_prep.write_dataset import prepare
-from jaxsep import score_tables
+from jaxsep import checkpoints, score_tables
 from jaxsep.checkpoints import FOLDER
 from jaxsep.evaluation import choose_split, evaluate
 from jaxsep.health_report import layers_at, read_metrics
@@ -55,6 +55,10 @@ class Study:
         Returns:
           What is kept of it; see `docs/study/runs`.
         """
+        if cell.model in PUBLISHED:
+            return self._describe(cell, self.config(cell)) | self._judge(
+                cell, PUBLISHED[cell.model]
+            )
         config = self.config(cell)
         config.data_dir = str(self.dataset(cell.songs))
         workdir = self.work / "trainings" / cell.name
@@ -64,14 +68,7 @@ class Study:
             summary = error.summary | {"cause": str(error)}
         if summary["ended"] not in (FINISHED, DIVERGED):
             raise KeyboardInterrupt
-        result = {
-            "songs": cell.songs,
-            "model": cell.model,
-            "seed": cell.seed,
-            "config": plain(config),
-            "date": datetime.date.today().isoformat(),
-            "machine": describe_machine(),
-            "devices": [device.device_kind for device in jax.devices()],
+        result = self._describe(cell, config) | {
             "steps": summary["steps"],
             "minutes": summary["seconds"] / 60,
             "parameters": summary["parameters"],
@@ -82,17 +79,30 @@ class Study:
         }
         if not cell.watch:
             # Not the best, which would be chosen by validation: some of it is scored here as well.
-            last = workdir / FOLDER / str(summary["steps"])
-            result["scores"] = {
-                name: self._score(cell, last, self.find(root))
-                for name, root in SONGS[cell.songs].test.items()
-            }
-            result["masks"] = {
-                name: self._look(last, self.find(root))
-                for name, root in SONGS[cell.songs].test.items()
-            }
+            result |= self._judge(cell, str(workdir / FOLDER / str(summary["steps"])))
         jax.clear_caches()
         return result
+
+    def _describe(self, cell: Cell, config: ConfigDict) -> dict[str, Any]:
+        return {
+            "songs": cell.songs,
+            "model": cell.model,
+            "seed": cell.seed,
+            "config": plain(config),
+            "date": datetime.date.today().isoformat(),
+            "machine": describe_machine(),
+            "devices": [device.device_kind for device in jax.devices()],
+        }
+
+    def _judge(self, cell: Cell, model: str) -> dict[str, Any]:
+        """Scores a model and looks at its masks."""
+        _, _, variables = checkpoints.restore_best(model)
+        roots = {name: self.find(root) for name, root in SONGS[cell.songs].test.items()}
+        return {
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+            "scores": {name: self._score(cell, model, root) for name, root in roots.items()},
+            "masks": {name: self._look(model, root) for name, root in roots.items()},
+        }
 
     def measure_cost(self, songs: str) -> dict[str, Any]:
         """Times a training step of all models, in turns, so that a busy machine slows all alike.
@@ -122,6 +132,8 @@ class Study:
 
     def config(self, cell: Cell) -> ConfigDict:
         """Returns a cell's config, in which only the data set is missing."""
+        if cell.model in PUBLISHED:
+            return ConfigDict({"model": PUBLISHED[cell.model]})
         songs = SONGS[cell.songs]
         model = (STABILITY if cell.watch else MODELS)[cell.model]
         recipe = importlib.import_module(f"configs.{model.recipe}")
@@ -154,12 +166,12 @@ class Study:
         prepare(source, output, settings, workers=os.cpu_count() or 1)
         return output
 
-    def _score(self, cell: Cell, checkpoint: Path, root: Path) -> dict[str, Any]:
-        """Scores a trained cell, with the baselines, on the songs of a folder."""
+    def _score(self, cell: Cell, model: str, root: Path) -> dict[str, Any]:
+        """Scores a cell's model, with the baselines, on the songs of a folder."""
         source = open_collection(root)
         tracks = choose_split(source.tracks(), None)
         output = self.work / "scores" / root.name
-        methods = make_methods({cell.name: str(checkpoint)})
+        methods = make_methods({cell.name: model})
         version = V3 if isinstance(source, Mir1k) else V4
         workers = os.cpu_count() or 1
         problems = evaluate(source, tracks, methods, output, version=version, workers=workers)
@@ -192,16 +204,16 @@ class Study:
             },
         }
 
-    def _look(self, checkpoint: Path, root: Path) -> dict[str, float]:
+    def _look(self, model: str, root: Path) -> dict[str, float]:
         source = open_collection(root)
         # Also what validates: the two test songs of the album have no bass.
         tracks = [track for track in source.tracks() if track.split != "train"]
-        return look_at_masks(Separator.restore(checkpoint), source, tracks)
+        return look_at_masks(Separator.restore(model), source, tracks)
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
     """Returns what JSON keeps of a config, without what doesn't touch a study's training."""
-    without = ("data_dir", "full_train_steps", "demo_train_steps")
+    without = ("data_dir", "full_train_steps", "demo_train_steps", "mixing")
     fields = {name: value for name, value in config.to_dict().items() if name not in without}
     return json.loads(json.dumps(fields))
 

@@ -26,6 +26,9 @@ MODELS = {
     "BLSTM 3": Model("lstm", {"model.num_layers": 3, "model.bidirectional": True}),
 }
 
+# Trained by others, on other music; scored beside ours.
+PUBLISHED = {"Spleeter": "spleeter-2stems"}
+
 UNCLIPPED = {"grad_clip_norm": float("inf")}
 UNNORMALISED = {"model.normalise": False}
 # Trained for a short while, to look at the gradients.
@@ -103,11 +106,11 @@ COSTS = ("mir1k", "album")  # songs on which a step of each model is timed
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One training of the study.
+    """One training of the study, or one model that others trained.
 
     Attributes:
       songs: key of `SONGS`.
-      model: key of `MODELS`, or of `STABILITY` if `watch`.
+      model: key of `MODELS` or `PUBLISHED`, or of `STABILITY` if `watch`.
       seed: of the training.
       watch: look at the layers often, and score nothing.
     """
@@ -134,7 +137,7 @@ QUICK = [
 
 
 def cells() -> list[Cell]:
-    """Lists the trainings, the quickest answers first."""
+    """Lists all that is run, the quickest answers first."""
     stability = [Cell("mir1k", name, 0, watch=True) for name in STABILITY]
     first, *others = (
         [
@@ -146,7 +149,8 @@ def cells() -> list[Cell]:
         ]
         for number in range(max(len(plan.seeds) for plan in SONGS.values()))
     )
-    return first + stability + [cell for more in others for cell in more]
+    published = [Cell(songs, model, 0) for songs in SONGS for model in PUBLISHED]
+    return first + stability + [cell for more in others for cell in more] + published
 
 
 def link_singers(data: Path, links: Path) -> None:

@@ -11,7 +11,7 @@ from etils import epath
 
 from benchmarks.study import pictures
 from benchmarks.study.measure import MODEL
-from benchmarks.study.plan import COSTS, MODELS, SONGS, STABILITY, Cell
+from benchmarks.study.plan import COSTS, MODELS, PUBLISHED, SONGS, STABILITY, Cell
 from jaxsep.files import write_text
 from jaxsep.methods import IDEAL, MIXTURE
 from jaxsep.score_tables import METRICS, WHOLE, format_db, markdown_table
@@ -94,8 +94,9 @@ class Runs:
     def _rows(self, songs: str, picks: Sequence[Pick]) -> list[list[str]]:
         """Returns a row for each model: numbers picked from its runs, averaged over the seeds."""
         rows = []
-        for model in MODELS:
-            runs = [self.read(Cell(songs, model, seed).name) for seed in SONGS[songs].seeds]
+        for model in (*MODELS, *PUBLISHED):
+            seeds = SONGS[songs].seeds if model in MODELS else (0,)
+            runs = [self.read(Cell(songs, model, seed).name) for seed in seeds]
             runs = [run for run in runs if run]
             cells = [_join([pick(run) for run in runs]) if runs else NOT_RUN for pick in picks]
             rows.append([model, *cells])
@@ -171,6 +172,8 @@ class Runs:
         runs = self.of(songs, 0)
         if not runs:
             return NOT_RUN + "\n"
+        published = {model: self.read(Cell(songs, model, 0).name) for model in PUBLISHED}
+        runs |= {model: run for model, run in published.items() if run}
         first = next(iter(runs.values()))["scores"][test]["vocals SDR"]
         columns = {
             MIXTURE: first[MIXTURE],

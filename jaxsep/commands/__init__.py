@@ -42,7 +42,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="[NAME=]WORKDIR",
-        help="a training's workdir, or one checkpoint; may be given several times",
+        help="a training's workdir, one checkpoint, or spleeter-2stems; may be given several times",
     )
 
 

@@ -18,7 +18,9 @@ def add(commands) -> None:
         " two add up to the song. They have its length, rate, channels and bit depth.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
-    parser.add_argument("--model", required=True, help="a training's workdir, or one checkpoint")
+    parser.add_argument(
+        "--model", required=True, help="a training's workdir, one checkpoint, or spleeter-2stems"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
     )

@@ -8,7 +8,11 @@ Every masker is a Flax module with
 * `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
 
-`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone.
+`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone. A masker
+that isn't goes through a song in windows, see `jaxsep.engine`, and has three attributes more:
+
+* `window_frames`, `overlap_frames`: of a window, and of it and the next;
+* `lead_frames`: frames of silence that it wants to see before a song.
 """
 
 from collections.abc import Mapping
@@ -21,9 +25,10 @@ from flax import linen as nn
 
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.mlp import MLPMasker
+from jaxsep.models.spleeter import SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
-MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker}
+MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker, "spleeter": SpleeterMasker}
 DTYPES = ("float32", "bfloat16")
 
 

@@ -39,6 +39,55 @@ def running_level(
     return averages.T, carry
 
 
+def to_bands(x: jax.Array, fine_bins: int) -> jax.Array:
+    """Averages bins to bands: the lowest ones are kept, each octave above has as few bands.
+
+    Hearing and voices resolve high frequencies no finer, and the layers become smaller.
+
+    Args:
+      x: `[..., bins]`.
+      fine_bins: bins that are bands of their own; bins - 1 is this times a power of two.
+
+    Returns:
+      `[..., bands]`; an octave has `fine_bins / 2` bands, and the last bin is a band of its own.
+    """
+    parts = [x[..., :fine_bins]]
+    for low, width in _octaves(x.shape[-1], fine_bins):
+        parts.append(x[..., low : 2 * low].reshape(*x.shape[:-1], -1, width).mean(axis=-1))
+    return jnp.concatenate([*parts, x[..., -1:]], axis=-1)
+
+
+def from_bands(x: jax.Array, fine_bins: int, bins: int) -> jax.Array:
+    """Gives each bin its band's value: `[..., bands]` to `[..., bins]`; see `to_bands`."""
+    parts, first = [x[..., :fine_bins]], fine_bins
+    for low, width in _octaves(bins, fine_bins):
+        parts.append(jnp.repeat(x[..., first : first + low // width], width, axis=-1))
+        first += low // width
+    return jnp.concatenate([*parts, x[..., -1:]], axis=-1)
+
+
+def num_bands(bins: int, fine_bins: int) -> int:
+    """Counts the bands of `to_bands`.
+
+    Raises:
+      ValueError: if octaves above `fine_bins` don't fill `bins`.
+    """
+    octaves = _octaves(bins, fine_bins)
+    if fine_bins < 2 or fine_bins % 2 or fine_bins * 2 ** len(octaves) != bins - 1:
+        raise ValueError(
+            f"fine_bins={fine_bins} must be even and, times a power of two, be {bins - 1}"
+        )
+    return fine_bins + len(octaves) * fine_bins // 2 + 1
+
+
+def _octaves(bins: int, fine_bins: int) -> list[tuple[int, int]]:
+    """Lists the octaves above `fine_bins`: lowest bin, and bins in a band."""
+    octaves = []
+    while fine_bins * 2 ** len(octaves) < bins - 1:
+        octaves.append((fine_bins * 2 ** len(octaves), 2 ** (len(octaves) + 1)))
+    return octaves
+
+
 class Normalise(nn.Module):
     """Makes magnitudes independent of the song's level, compresses and standardises them.
 
@@ -50,19 +99,25 @@ class Normalise(nn.Module):
       stft: format of the magnitudes.
       level_seconds: time constant of the running average; 0 takes each frame by itself.
       enabled: if not, the features are the magnitudes as they are.
+      fine_bins: see `to_bands`; 0 leaves all bins as they are.
     """
 
     stft: StftConfig
     level_seconds: float
     enabled: bool = True
+    fine_bins: int = 0
 
     @nn.compact
     def __call__(self, magnitude: jax.Array, carry: LevelCarry) -> tuple[jax.Array, LevelCarry]:
-        """Maps `[batch, frames, channels, bins]` to features `[batch, frames, channels * bins]`."""
+        """Maps `[batch, frames, channels, bins]` to `[batch, frames, channels * bands]`."""
         shape = (self.stft.bins,)
         mean = self.variable("statistics", "mean", jnp.ones, shape).value
         log_mean = self.variable("statistics", "log_mean", jnp.zeros, shape).value
         log_std = self.variable("statistics", "log_std", jnp.ones, shape).value
+        if self.fine_bins:
+            magnitude, mean, log_mean, log_std = (
+                to_bands(x, self.fine_bins) for x in (magnitude, mean, log_mean, log_std)
+            )
         if not self.enabled:
             return magnitude.reshape(*magnitude.shape[:2], -1), carry
         silence = self.stft.magnitude_floor
@@ -91,16 +146,20 @@ class MaskHead(nn.Module):
 
     Attributes:
       stft: format of the mask.
+      fine_bins: see `to_bands`; 0 answers for each bin.
       dtype: of the dense layer's product; the mask itself is float32.
     """
 
     stft: StftConfig
+    fine_bins: int = 0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]` in 0 to 1."""
-        units = self.stft.channels * self.stft.bins
-        logits = nn.Dense(units, dtype=self.dtype, name="dense")(features)
+        channels, bins, fine = self.stft.channels, self.stft.bins, self.fine_bins
+        bands = num_bands(bins, fine) if fine else bins
+        logits = nn.Dense(channels * bands, dtype=self.dtype, name="dense")(features)
         mask = nn.sigmoid(logits.astype(jnp.float32))
-        return mask.reshape(*features.shape[:2], self.stft.channels, self.stft.bins)
+        mask = mask.reshape(*features.shape[:2], channels, bands)
+        return from_bands(mask, fine, bins) if fine else mask

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import Dense, MaskHead, Normalise
+from jaxsep.models.common import Dense, MaskHead, Normalise, num_bands
 from jaxsep.stft_config import StftConfig
 
 # (h, c): output and cell state, [batch, hidden] each, float32.
@@ -142,6 +142,7 @@ class LSTMMasker(nn.Module):
       bidirectional: look at later frames too; not causal then.
       level_seconds: time constant of the running level, see `Normalise`.
       normalise: see `Normalise`; without, the network gets the magnitudes as they are.
+      fine_bins: merge the bins above, in input and mask, see `common.to_bands`; 0: none.
       unroll: of `lstm_scan`; changes speed alone.
       dtype: of the matrix products; parameters, states and masks are float32.
     """
@@ -152,8 +153,11 @@ class LSTMMasker(nn.Module):
     bidirectional: bool = False
     level_seconds: float = 10.0
     normalise: bool = True
+    fine_bins: int = 0
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
+
+    lead_frames = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -162,6 +166,8 @@ class LSTMMasker(nn.Module):
                 f"num_layers={self.num_layers} must be at least 1, and hidden_size="
                 f"{self.hidden_size} even for a bidirectional model"
             )
+        if self.fine_bins:
+            num_bands(self.stft.bins, self.fine_bins)  # raises if they don't fit
 
     # How a bidirectional model goes through a song. With three layers trained on MIR-1K the vocals
     # of four minutes differed by -43 dB from those of the whole at once; an overlap of 512 made it
@@ -184,7 +190,9 @@ class LSTMMasker(nn.Module):
         self, magnitude: jax.Array, carry: dict[str, Any], *, valid: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Predicts masks; see `jaxsep.models`."""
-        normalise = Normalise(self.stft, self.level_seconds, self.normalise, name="normalise")
+        normalise = Normalise(
+            self.stft, self.level_seconds, self.normalise, self.fine_bins, name="normalise"
+        )
         x, level = normalise(magnitude, carry["level"])
         dense = functools.partial(Dense, self.hidden_size, dtype=self.dtype)
         x = dense(activation=jnp.tanh, name="dense_1")(x)
@@ -199,5 +207,5 @@ class LSTMMasker(nn.Module):
             states.append(state)
         x = jnp.concatenate([skipped, x], axis=-1)
         x = dense(name="dense_2")(x)
-        mask = MaskHead(self.stft, self.dtype, name="mask")(x)
+        mask = MaskHead(self.stft, self.fine_bins, self.dtype, name="mask")(x)
         return mask, {"level": level, "lstm": states}

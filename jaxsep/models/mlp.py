@@ -39,4 +39,4 @@ class MLPMasker(nn.Module):
         x, carry = normalise(magnitude, carry)
         x = Dense(self.hidden_size, dtype=self.dtype, name="dense_1")(x)
         x = Dense(self.hidden_size, dtype=self.dtype, name="dense_2")(x)
-        return MaskHead(self.stft, self.dtype, name="mask")(x), carry
+        return MaskHead(self.stft, dtype=self.dtype, name="mask")(x), carry

@@ -1,0 +1,161 @@
+"""Spleeter's masker for two stems: a U-Net for each, and the share of the vocals in both.
+
+It is here to run the weights that Deezer trained; `jaxsep.importers.spleeter` reads them.
+
+Reference: Hennequin et al., Spleeter: a fast and efficient music source separation tool with
+pre-trained models, 2020; after the U-Net of Jansson et al., 2017.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxsep.stft_config import StftConfig
+
+EXTENSIONS = ("zeros", "average")
+STEMS = ("vocals", "accompaniment")
+LEVELS = 6  # each halves the frames and the bins
+EPSILON = 1e-10  # where both stems are silent, each gets half
+
+
+class FixedNorm(nn.Module):
+    """Batch normalisation by the statistics of the training, which are only read."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., filters]` to the same shape."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("statistics", "mean", jnp.zeros, shape).value
+        var = self.variable("statistics", "var", jnp.ones, shape).value
+        factor = scale * jax.lax.rsqrt(var + 1e-3)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+class UNet(nn.Module):
+    """Estimates the magnitudes of one stem.
+
+    Attributes:
+      filters: of the first convolution; each further one has twice as many.
+      dtype: of the convolutions.
+    """
+
+    filters: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, magnitude: jax.Array) -> jax.Array:
+        """Maps `[segments, frames, bins, channels]`, multiples of `2**LEVELS`, to that shape."""
+        x, skips = magnitude, []
+        for level in range(LEVELS):
+            if level:
+                x = nn.leaky_relu(FixedNorm(name=f"down_{level}_norm")(x), 0.2)
+            name = f"down_{level + 1}"
+            # All around, what a stride of 2 needs, and the odd one behind (as in TensorFlow).
+            padding = ((1, 2), (1, 2))
+            x = nn.Conv(self.filters * 2**level, (5, 5), 2, padding, dtype=self.dtype, name=name)(x)
+            skips.append(x)
+        x = skips.pop()
+        for level in reversed(range(LEVELS)):
+            name = f"up_{LEVELS - level}"
+            filters = self.filters * 2 ** (level - 1) if level else 1
+            # The transpose of the padding above: of 2n + 3 rows it leaves 2n.
+            padding = ((3, 2), (3, 2))
+            x = nn.ConvTranspose(filters, (5, 5), (2, 2), padding, dtype=self.dtype, name=name)(x)
+            x = FixedNorm(name=f"{name}_norm")(nn.relu(x))
+            if skips:
+                x = jnp.concatenate([skips.pop(), x], axis=-1)
+        logits = nn.Conv(
+            magnitude.shape[-1],
+            (4, 4),
+            padding=3,
+            kernel_dilation=2,
+            dtype=self.dtype,
+            name="mask",
+        )(x)
+        return nn.sigmoid(logits.astype(jnp.float32)) * magnitude
+
+
+class SpleeterMasker(nn.Module):
+    """Two U-Nets that see segments of a song, each by itself, and its lower bins.
+
+    Attributes:
+      stft: format of the magnitudes.
+      extension: the mask above the bins that the networks see: `zeros` as Spleeter by default, or
+        the `average` over the bins that they see.
+      window_frames: of a segment, a multiple of 64; the last one is filled up with silence.
+      low_bins: that the networks see, a multiple of 64.
+      filters: of the networks' first convolution.
+      dtype: of the convolutions; parameters and masks are float32.
+    """
+
+    stft: StftConfig
+    extension: str = "zeros"
+    window_frames: int = 512
+    low_bins: int = 1024
+    filters: int = 16
+    dtype: jnp.dtype = jnp.float32
+
+    is_causal = False
+    overlap_frames = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.extension not in EXTENSIONS:
+            raise ValueError(
+                f"extension={self.extension!r} is unknown; use one of {', '.join(EXTENSIONS)}"
+            )
+        if self.window_frames % 2**LEVELS or self.low_bins % 2**LEVELS:
+            raise ValueError(
+                f"window_frames={self.window_frames} and low_bins={self.low_bins} must be"
+                f" multiples of {2**LEVELS}"
+            )
+        if self.low_bins > self.stft.bins:
+            raise ValueError(
+                f"low_bins={self.low_bins} are more than the {self.stft.bins} of the transform"
+            )
+
+    @property
+    def lead_frames(self) -> int:
+        """Makes a segment begin where the first frame is centred on the song's first sample.
+
+        One frame earlier, the first that touches the song, ends a segment of silence. The weights'
+        port to PyTorch divides songs like this, and the division is heard: by tenths of a dB.
+        """
+        return self.window_frames - 1
+
+    def initial_carry(self, batch: int) -> tuple[()]:
+        """Returns nothing: no segment sees another."""
+        del batch
+        return ()
+
+    @nn.compact
+    def __call__(
+        self, magnitude: jax.Array, carry: tuple[()], *, valid: jax.Array | None = None
+    ) -> tuple[jax.Array, tuple[()]]:
+        """Predicts masks; see `jaxsep.models`."""
+        if valid is not None:
+            magnitude = jnp.where(valid[:, :, None, None], magnitude, 0)
+        segments = self._to_segments(magnitude[..., : self.low_bins])
+        vocals, accompaniment = (
+            jnp.square(UNet(self.filters, self.dtype, name=stem)(segments)) for stem in STEMS
+        )
+        mask = (vocals + EPSILON / 2) / (vocals + accompaniment + EPSILON)
+        mask = self._to_frames(mask, magnitude.shape)
+        rest = mask.mean(axis=-1, keepdims=True) if self.extension == "average" else 0.0
+        rest = jnp.broadcast_to(rest, (*mask.shape[:-1], self.stft.bins - self.low_bins))
+        return jnp.concatenate([mask, rest], axis=-1), carry
+
+    def _to_segments(self, magnitude: jax.Array) -> jax.Array:
+        """Maps `[batch, frames, channels, bins]` to `[segments, window_frames, bins, channels]`."""
+        behind = -magnitude.shape[1] % self.window_frames
+        padded = jnp.pad(magnitude, ((0, 0), (0, behind), (0, 0), (0, 0)))
+        segments = padded.reshape(-1, self.window_frames, *magnitude.shape[2:])
+        return jnp.swapaxes(segments, -2, -1)
+
+    def _to_frames(self, segments: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Undoes `_to_segments`; `shape` starts with the batch and the frames."""
+        batch, frames, channels, _ = shape
+        mask = jnp.swapaxes(segments, -2, -1).reshape(batch, -1, channels, self.low_bins)
+        return mask[:, :frames]

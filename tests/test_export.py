@@ -1,0 +1,73 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxsep import checkpoints
+from jaxsep.checkpoints import CheckpointError
+from jaxsep.cli import main
+from jaxsep.separator import Separator
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_an_exported_model_separates_as_the_training_it_is_from(tiny_workdir, tmp_path, dtype):
+    output = tmp_path / "models" / "small"
+    assert main(["export", str(tiny_workdir), f"--output={output}", f"--dtype={dtype}"]) == 0
+    noise = np.random.default_rng(0).normal(0, 0.1, (4000, 2))
+    here, there = (
+        Separator.restore(path)(noise, 8000)["vocals"] for path in (tiny_workdir, output)
+    )
+    np.testing.assert_allclose(here, there, atol=1e-3 if dtype == "float16" else 0)
+    assert not list(output.parent.glob(".part-*"))
+
+
+def test_float16_is_rounding_and_no_more(tiny_workdir, tmp_path):
+    main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"])
+    (_, _, exact), (_, _, rounded) = map(
+        checkpoints.restore_best, (tiny_workdir, tmp_path / "small")
+    )
+    expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), exact["params"])
+    jax.tree.map(np.testing.assert_array_equal, rounded["params"], expected)
+    jax.tree.map(np.testing.assert_array_equal, rounded["statistics"], exact["statistics"])
+
+
+def test_origin_and_config_stay_with_the_model(tiny_workdir, tmp_path):
+    (tmp_path / "sources.json").write_text(json.dumps({"album": "CC0"}))
+    arguments = [f"--output={tmp_path / 'small'}", f"--provenance={tmp_path / 'sources.json'}"]
+    assert main(["export", str(tiny_workdir), *arguments]) == 0
+    (checkpoint,) = checkpoints.find_checkpoints(tmp_path / "small")
+    before = checkpoints.read_metadata(checkpoints.find_checkpoints(tiny_workdir)[0])
+    after = checkpoints.read_metadata(checkpoint)
+    assert after["provenance"] == {"album": "CC0"}
+    assert after["data_set"] == before["data_set"] and after["config"] == before["config"]
+
+
+def test_what_is_there_is_not_overwritten(tiny_workdir, tmp_path, capsys):
+    (tmp_path / "there").mkdir()
+    assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'there'}"]) == 2
+    assert "already there" in capsys.readouterr().err
+    assert not list((tmp_path / "there").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--output=x"], "no such folder"),
+        (["WORKDIR", "--output=x", "--provenance=nothing.json"], "nothing.json"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(tiny_workdir, capsys, arguments, message):
+    arguments = [argument.replace("WORKDIR", str(tiny_workdir)) for argument in arguments]
+    assert main(["export", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
+
+
+def test_parameters_of_an_unknown_type_are_refused(tiny_workdir, tmp_path, monkeypatch):
+    metadata = checkpoints.read_metadata(checkpoints.find_checkpoints(tiny_workdir)[0])
+    monkeypatch.setattr(
+        checkpoints, "read_metadata", lambda _: {**metadata, "params_dtype": "object"}
+    )
+    with pytest.raises(CheckpointError, match="unknown 'object'"):
+        checkpoints.restore_best(tiny_workdir)
