@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data_prep import command
 from data_prep.band import render_song
 from data_prep.sources import VALIDATION_SHARE, PreparationError, Song, Track
-from jaxsep.audio_writer import WavWriter
+from jaxsep.audio_writer import AudioWriter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def write_audio(source: BuiltInBand, track: Track, folder: Path) -> Path:
         grid[name] = np.round(stem.astype(np.float64) * 2**15) / 2**15
         mixture += grid[name]
     for name, waveform in {"mixture": mixture, **grid}.items():
-        with WavWriter(target / f"{name}.wav", song.sample_rate, 2, 16) as writer:
+        with AudioWriter(target / f"{name}.wav", song.sample_rate, 2, 16) as writer:
             writer.write(waveform)
     return target
 

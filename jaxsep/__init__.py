@@ -10,10 +10,11 @@ Axes stand in one order everywhere:
 import typing
 
 __version__ = "0.1.0"
-__all__ = ["Separator", "__version__"]
+__all__ = ["Separator", "Streamer", "__version__"]
 
 if typing.TYPE_CHECKING:
     from jaxsep.separator import Separator
+    from jaxsep.streaming import Streamer
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> typing.Any:
         from jaxsep.separator import Separator
 
         return Separator
+    if name == "Streamer":
+        from jaxsep.streaming import Streamer
+
+        return Streamer
     raise AttributeError(f"module 'jaxsep' has no attribute {name!r}")

@@ -13,11 +13,13 @@ from jaxsep.commands import (
     export,
     health,
     import_spleeter,
+    live,
     plot,
     separate,
+    stream,
 )
 
-COMMANDS = (separate, evaluate, plot, health, export, import_spleeter)
+COMMANDS = (separate, stream, live, evaluate, plot, health, export, import_spleeter)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(commands)
     args = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names needn't be UTF-8
-            stream.reconfigure(errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # file names needn't be UTF-8
+            output.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Separation of whole files and arrays, block by block."""
 
+import contextlib
 import functools
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from tqdm import tqdm
 
 from jaxsep import checkpoints
 from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import WavWriter, split_exactly
-from jaxsep.spectrogram import analyse, overlap_weight, stft, synthesise
+from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
+from jaxsep.engine import initial_masks, initial_state, predict, separate_window, windows_of
+from jaxsep.passage import Passage
+from jaxsep.prefetch import prefetch
+from jaxsep.spectrogram import stft
 
 STEMS = ("vocals", "accompaniment")
 BLOCK_FRAMES = 128
@@ -30,8 +33,8 @@ class OutputExistsError(Exception):
 class Separator:
     """A restored masker, ready to separate.
 
-    A causal masker goes through a song block by block with its state carried along, in memory that
-    doesn't grow with the song. A bidirectional one sees the whole song at once.
+    A masker goes through a song in blocks or windows, see `jaxsep.engine`, in memory that doesn't
+    grow with the song.
 
     Args:
       masker: of `jaxsep.models`.
@@ -42,8 +45,13 @@ class Separator:
         self.stft = masker.stft
         self._masker = masker
         self._variables = variables
-        self._separate_window = jax.jit(functools.partial(_separate_window, masker))
-        self._apply = jax.jit(masker.apply)
+        self._separate_window = jax.jit(functools.partial(separate_window, masker))
+        self._predict = jax.jit(functools.partial(predict, masker))
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it can separate sound as it comes."""
+        return self._masker.is_causal
 
     @classmethod
     def restore(cls, path) -> "Separator":
@@ -62,8 +70,7 @@ class Separator:
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """Separates a waveform.
 
-        A single channel is fed to a stereo masker twice; if there are more or fewer channels than
-        the masker's otherwise, each is separated alone.
+        Channels that aren't the masker's are treated as `jaxsep.passage.Passage` says.
 
         Args:
           waveform: float `[samples, channels]`, at least one sample.
@@ -100,14 +107,15 @@ class Separator:
           `[frames, channels, bins]` in 0 to 1.
         """
         magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
-        frames = len(magnitude)
-        block = MASK_FRAMES if self._masker.is_causal else -(-frames // MASK_FRAMES) * MASK_FRAMES
-        padded = np.pad(magnitude, ((0, -frames % block), (0, 0), (0, 0)))[None]
-        valid = (np.arange(padded.shape[1]) < frames)[None]
-        carry, masks = self._masker.initial_carry(1), []
-        for start in range(0, frames, block):
-            now = slice(start, start + block)
-            mask, carry = self._apply(self._variables, padded[:, now], carry, valid=valid[:, now])
+        frames, windows = len(magnitude), windows_of(self._masker, MASK_FRAMES)
+        starts = range(0, frames, windows.step)
+        padding = starts[-1] + windows.frames - frames
+        padded = np.pad(magnitude, ((0, padding), (0, 0), (0, 0)))[None]
+        valid = np.arange(frames + padding) < frames
+        state, masks = initial_masks(self._masker, 1, windows), []
+        for start in starts:
+            now = slice(start, start + windows.frames)
+            state, mask = self._predict(self._variables, state, padded[:, now], valid[now])
             masks.append(np.asarray(mask[0]))
         return np.concatenate(masks)[:frames]
 
@@ -123,160 +131,86 @@ class Separator:
         Yields:
           Blocks of the mixture, unchanged but of other lengths, each with its vocals, float32.
         """
-        waiting: deque[np.ndarray] = deque()
+        passage = None
+        for block in blocks:
+            if passage is None:
+                passage = self.begin(sample_rate, block.shape[1], block_frames=BLOCK_FRAMES)
+            yield passage.push(block)
+        if passage is not None:
+            yield passage.finish()
 
-        def remember() -> Iterator[np.ndarray]:
-            for block in blocks:
-                waiting.append(block)
-                yield block.astype(np.float32)
+    def begin(self, sample_rate: int, channels: int, *, block_frames: int) -> Passage:
+        """Begins to separate a waveform.
 
-        rate = self.stft.sample_rate
-        vocals = self._vocals(_resample(remember(), sample_rate, rate))
-        for estimate in _resample(vocals, rate, sample_rate):
-            mixture = _take(waiting, len(estimate))
-            if len(mixture):
-                yield mixture, estimate[: len(mixture)]
-
-    def _vocals(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Maps float32 blocks `[samples, channels]` at the masker's rate to blocks of vocals.
-
-        More samples come out than went in: some of the silence that is put behind.
+        Args:
+          sample_rate: of the waveform, in Hz.
+          channels: of the waveform.
+          block_frames: that a causal masker is given at a time; others know their windows.
         """
-        hop, overlap = self.stft.hop_length, self.stft.n_fft - self.stft.hop_length
-        step, in_front = BLOCK_FRAMES * hop, overlap
-        if not self._masker.is_causal:
-            in_front += self._masker.lead_frames * hop
-            whole = np.concatenate(list(blocks))
-            # Rounded up, so that songs of similar length share a compiled program.
-            step *= -(-_with_margin(len(whole), in_front) // step)
-            blocks = [whole]
-        pending = tail = carry = None
-        for block in _add_silence(blocks, in_front, step):
-            channels = block.shape[1]
-            items = _to_items(block, self.stft.channels)
-            pending = items if pending is None else np.concatenate([pending, items], axis=1)
-            while pending.shape[1] >= step + overlap:
-                if carry is None:
-                    carry = self._masker.initial_carry(len(items))
-                window, pending = pending[:, : step + overlap], pending[:, step:]
-                carry, estimate = self._separate_window(self._variables, carry, window)
-                estimate = np.array(estimate)
-                if tail is not None:
-                    estimate[:, :overlap] += tail
-                # The first samples stem from the silence in front.
-                yield _to_channels(estimate[:, in_front if tail is None else 0 : step], channels)
-                tail = estimate[:, step:]
-
-
-def _separate_window(masker, variables, carry, window: jax.Array):
-    """Separates some frames.
-
-    Args:
-      masker: of `jaxsep.models`.
-      variables: its parameters and statistics.
-      carry: its state.
-      window: `[items, (frames - 1) * hop_length + n_fft, channels]`.
-
-    Returns:
-      The next carry, and vocals of the window's shape: what these frames contribute. The first and
-      last `n_fft - hop_length` samples need the neighbouring windows' contributions added.
-    """
-    config = masker.stft
-    spectrogram = analyse(window, config)
-    mask, carry = masker.apply(variables, jnp.abs(spectrogram), carry)
-    return carry, synthesise(mask * spectrogram, config) / overlap_weight(config)
-
-
-def _with_margin(num_samples: int, in_front: int) -> int:
-    """Returns a length that is surely enough, even if changes of rate round samples away."""
-    return num_samples + in_front + 16
-
-
-def _add_silence(blocks: Iterable[np.ndarray], in_front: int, step: int) -> Iterator[np.ndarray]:
-    """Puts zeros around a signal: `in_front`; and behind, to a whole number of windows."""
-    num_samples = channels = 0
-    for block in blocks:
-        if not channels:
-            channels = block.shape[1]
-            yield np.zeros((in_front, channels), np.float32)
-        num_samples += len(block)
-        yield block
-    if channels:
-        end = -(-_with_margin(num_samples, in_front) // step) * step
-        yield np.zeros((end - num_samples, channels), np.float32)
-
-
-def _to_items(block: np.ndarray, channels: int) -> np.ndarray:
-    """Arranges `[samples, n]` as `[items, samples, channels]` of a masker; see `Separator`."""
-    if block.shape[1] == channels:
-        return block[None]
-    return np.repeat(block.T[:, :, None], channels, axis=2)
-
-
-def _to_channels(items: np.ndarray, channels: int) -> np.ndarray:
-    """Undoes `_to_items`; what was fed twice is averaged."""
-    if len(items) == 1 and items.shape[2] == channels:
-        return items[0]
-    return items.mean(axis=2).T
-
-
-def _take(blocks: deque[np.ndarray], num_samples: int) -> np.ndarray:
-    """Takes up to a number of samples from the front of a queue of blocks."""
-    taken: list[np.ndarray] = []
-    while blocks and num_samples:
-        block = blocks.popleft()
-        taken.append(block[:num_samples])
-        if len(block) > num_samples:
-            blocks.appendleft(block[num_samples:])
-        num_samples -= len(taken[-1])
-    return np.concatenate(taken) if taken else np.zeros((0, 0))
-
-
-def _resample(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
-    """Changes the rate (in Hz) of a signal that comes in float32 blocks `[samples, channels]`."""
-    if from_rate == to_rate:
-        yield from blocks
-        return
-    resampler, channels = None, 0
-    for block in blocks:
-        if resampler is None:
-            channels = block.shape[1]
-            resampler = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32")
-        yield resampler.resample_chunk(block)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        windows = windows_of(self._masker, block_frames)
+        items = 1 if channels == self.stft.channels else channels
+        return Passage(
+            functools.partial(self._separate_window, self._variables),
+            initial_state(self._masker, items, windows),
+            stft=self.stft,
+            windows=windows,
+            sample_rate=sample_rate,
+            channels=channels,
+        )
 
 
 def separate_file(
-    separator: Separator, path: Path, folder: Path, *, overwrite: bool = False, label: str = ""
-) -> None:
-    """Separates a file into `vocals.wav` and `accompaniment.wav`, which add up to it.
+    separator: Separator,
+    path: Path,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    audio_format: str = "wav",
+    bit_depth: str | None = None,
+    label: str = "",
+) -> int:
+    """Separates a file into `vocals.*` and `accompaniment.*`, which add up to it.
 
-    They have the file's length, sample rate and channels; its bit depth too if it holds integer
-    samples, else they are 32-bit float. Neither appears under its name before it is whole.
+    They have the file's length (M4A up to 1023 samples more), sample rate and channels; its bit
+    depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. Neither
+    appears under its name before it is whole. Decoding, separating and encoding each have a thread.
 
     Args:
       separator: restored.
       path: of the song, in any format that libsndfile or FFmpeg reads.
       folder: for the stems; made if need be.
       overwrite: whether stems that are there may be replaced.
+      resume: whether to do nothing if both are there, and to replace one that is there alone.
+      audio_format: see `jaxsep.audio_writer.choose_format`, as `bit_depth`.
       label: stands before the file's name in the progress bar.
+
+    Returns:
+      How many samples had to be limited, see `jaxsep.audio_writer.split_exactly`.
 
     Raises:
       OutputExistsError: if they may not.
       jaxsep.audio_reader.AudioError: if the song can't be read or the stems can't be written.
     """
-    targets = [folder / f"{stem}.wav" for stem in STEMS]
-    present = [target for target in targets if target.exists()]
-    if present and not overwrite:
-        raise OutputExistsError(f"{present[0]} is already there; --overwrite replaces it")
     with AudioReader(path) as reader:
+        name, depth = choose_format(reader, audio_format, bit_depth)
+        targets = [folder / f"{stem}.{name}" for stem in STEMS]
+        present = [target for target in targets if target.exists()]
+        if resume and present == targets:
+            return 0
+        if present and not overwrite and not resume:
+            raise OutputExistsError(
+                f"{present[0]} is already there; --overwrite replaces it, --resume skips it"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        rate, depth, length = reader.sample_rate, reader.bit_depth, reader.num_samples
-        wav_format, position = (rate, reader.channels, depth, length), 0
+        rate, length = reader.sample_rate, reader.num_samples
+        form, position, limited = (rate, reader.channels, depth, length), 0, 0
+        # A generator that is the argument of another is closed with it.
+        separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
         with (
-            WavWriter(targets[0], *wav_format) as vocals_writer,
-            WavWriter(targets[1], *wav_format) as accompaniment_writer,
+            AudioWriter(targets[0], *form, audio_format=name) as vocals_writer,
+            AudioWriter(targets[1], *form, audio_format=name) as accompaniment_writer,
+            contextlib.closing(prefetch(separating)) as pairs,
             tqdm(
                 total=length and -(-length // rate),
                 desc=f"{label}{path.name}",
@@ -284,12 +218,13 @@ def separate_file(
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
             ) as progress,
         ):
-            for mixture, estimate in separator.stream(reader.blocks(READ_SAMPLES), rate):
-                vocals, accompaniment = split_exactly(mixture, estimate, depth)
+            for mixture, estimate in pairs:
+                vocals, accompaniment, num_limited = split_exactly(mixture, estimate, depth)
                 vocals_writer.write(vocals)
                 accompaniment_writer.write(accompaniment)
-                position += len(mixture)
+                position, limited = position + len(mixture), limited + num_limited
                 progress.update(position // rate - progress.n)
             # Both are whole before either gets its name.
             vocals_writer.finish()
             accompaniment_writer.finish()
+    return limited

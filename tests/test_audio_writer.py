@@ -4,7 +4,8 @@ import soundfile
 
 from jaxsep import audio_writer
 from jaxsep.audio_reader import AudioError, AudioReader
-from jaxsep.audio_writer import WavWriter, split_exactly
+from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
+from jaxsep.commands import separate
 
 BIT_DEPTHS = [8, 16, 24, 32]
 SUBTYPES = {8: "PCM_U8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
@@ -19,7 +20,7 @@ def pcm_noise(bit_depth, num_samples=5_001, channels=2, seed=0):
 
 
 def write(path, waveform, bit_depth, **options):
-    with WavWriter(path, 44_100, waveform.shape[1], bit_depth, **options) as writer:
+    with AudioWriter(path, 44_100, waveform.shape[1], bit_depth, **options) as writer:
         for start in range(0, len(waveform), 777):
             writer.write(waveform[start : start + 777])
 
@@ -49,14 +50,14 @@ def test_float_samples_survive_writing_and_reading(tmp_path):
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_no_file(tmp_path, interruption):
-    with pytest.raises(interruption), WavWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
+    with pytest.raises(interruption), AudioWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
         writer.write(pcm_noise(16))
         raise interruption
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_while_the_file_is_opened_leaves_none(tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt
 
@@ -68,7 +69,7 @@ def test_an_interrupt_while_the_file_is_opened_leaves_none(tmp_path, monkeypatch
 
 def test_an_interrupted_write_keeps_the_file_that_was_there(tmp_path):
     write(tmp_path / "a.wav", pcm_noise(16, seed=1), 16)
-    with pytest.raises(ValueError), WavWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
+    with pytest.raises(ValueError), AudioWriter(tmp_path / "a.wav", 44_100, 2, 16) as writer:
         writer.write(pcm_noise(16, seed=2))
         raise ValueError
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
@@ -76,7 +77,7 @@ def test_an_interrupted_write_keeps_the_file_that_was_there(tmp_path):
 
 
 def test_a_file_that_is_cut_short_never_gets_its_name(tmp_path):
-    writer = WavWriter(tmp_path / "a.wav", 44_100, 2, 16)
+    writer = AudioWriter(tmp_path / "a.wav", 44_100, 2, 16)
     with pytest.raises(AudioError, match=r"a\.wav: .*samples were stored"), writer:
         writer.write(pcm_noise(16))
         writer._file.close()
@@ -95,7 +96,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 def test_samples_that_do_not_fit_are_refused(tmp_path, bit_depth, problem):
     step = 2.0 ** (1 - bit_depth)
     sample = {"too high": 1.0, "too low": -1.0 - step, "nan": np.nan}.get(problem, step / 2)
-    with pytest.raises(ValueError), WavWriter(tmp_path / "a.wav", 44_100, 1, bit_depth) as writer:
+    with pytest.raises(ValueError), AudioWriter(tmp_path / "a.wav", 44_100, 1, bit_depth) as writer:
         writer.write(np.array([[sample]]))
 
 
@@ -112,12 +113,84 @@ def test_more_than_4_gib_of_unknown_length_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("audio_format", ["mp3", "ogg", "m4a", "flac"])
+@pytest.mark.parametrize("num_samples", [500, 44_100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_other_formats_come_back_at_their_length_and_in_place(
+    tmp_path, audio_format, num_samples, channels
+):
+    path, depth = tmp_path / f"a.{audio_format}", 24 if audio_format == "flac" else None
+    phase = np.linspace(0, 440 * 2 * np.pi * num_samples / 44_100, num_samples)
+    tone = np.rint(np.sin(phase) * 2**22)[:, None].repeat(channels, axis=1) / 2**23
+    write(path, tone, depth, audio_format=audio_format)
+    with AudioReader(path) as reader:
+        assert (reader.sample_rate, reader.channels) == (44_100, channels)
+        stored = np.concatenate(list(reader.blocks(1_000)))
+    filling = len(stored) - num_samples
+    assert 0 <= filling < 1024 if audio_format == "m4a" else filling == 0
+    middle = slice(2_000, 40_000)
+    np.testing.assert_allclose(stored[middle], tone[middle], atol=0 if depth else 0.1)
+
+
+@pytest.fixture
+def make_song(tmp_path):
+    def make(name="song.wav", sample_rate=44_100, channels=2, subtype="PCM_16"):
+        path = tmp_path / name
+        with open(path, "wb") as file:
+            soundfile.write(file, np.zeros((10, channels)), sample_rate, subtype, format="WAV")
+        return AudioReader(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("subtype", "audio_format", "bit_depth", "expected"),
+    [
+        ("PCM_16", "wav", None, ("wav", 16)),
+        ("FLOAT", "wav", None, ("wav", None)),
+        ("PCM_24", "wav", "16", ("wav", 16)),
+        ("PCM_16", "wav", "32f", ("wav", None)),
+        ("PCM_16", "same", None, ("wav", 16)),
+        ("PCM_16", "flac", None, ("flac", 16)),
+        ("FLOAT", "flac", None, ("flac", 24)),
+        ("PCM_32", "flac", None, ("flac", 24)),
+        ("PCM_16", "mp3", None, ("mp3", None)),
+        ("PCM_16", "m4a", None, ("m4a", None)),
+    ],
+)
+def test_the_format_follows_the_song_unless_told_otherwise(
+    make_song, subtype, audio_format, bit_depth, expected
+):
+    with make_song(subtype=subtype) as song:
+        assert choose_format(song, audio_format, bit_depth) == expected
+
+
+@pytest.mark.parametrize(
+    ("song", "audio_format", "bit_depth", "way_out"),
+    [
+        ({}, "mp3", "16", "leave it out"),
+        ({}, "flac", "32f", "leave it out"),
+        ({"channels": 6}, "mp3", None, "--format=wav"),
+        ({"sample_rate": 96_000}, "mp3", None, "--format=wav"),
+        ({"sample_rate": 192_000}, "m4a", None, "--format=wav"),
+        ({"name": "song.aiff"}, "same", None, "one of wav, flac"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said(make_song, song, audio_format, bit_depth, way_out):
+    with make_song(**song) as reader, pytest.raises(AudioError, match=way_out):
+        choose_format(reader, audio_format, bit_depth)
+
+
+def test_the_command_names_the_formats_that_can_be_written():
+    assert separate.FORMATS == audio_writer.FORMATS
+
+
 @pytest.mark.parametrize("bit_depth", BIT_DEPTHS)
 @pytest.mark.parametrize("loudness", [0.01, 1.0, 100.0])
 def test_integer_stems_sum_to_the_mixture_and_can_be_stored(tmp_path, bit_depth, loudness):
     mixture = pcm_noise(bit_depth)
     estimate = np.random.default_rng(1).normal(size=mixture.shape).astype(np.float32) * loudness
-    stems = split_exactly(mixture, estimate, bit_depth)
+    *stems, _ = split_exactly(mixture, estimate, bit_depth)
     np.testing.assert_array_equal(stems[0] + stems[1], mixture)
     for stem in stems:
         write(tmp_path / "stem.wav", stem, bit_depth)
@@ -128,14 +201,31 @@ def test_an_integer_stem_is_the_estimate_rounded_where_that_fits():
     mixture = pcm_noise(16) / 4
     mixture = np.rint(mixture * 2**15) / 2**15
     estimate = np.random.default_rng(1).uniform(-0.5, 0.5, size=mixture.shape)
-    stem, _ = split_exactly(mixture, estimate, 16)
+    stem, _, limited = split_exactly(mixture, estimate, 16)
     assert np.abs(stem - estimate).max() <= 2.0**-16
+    assert limited == 0
+
+
+def test_limited_samples_are_counted():
+    mixture = np.array([[0.5], [0.5], [0.5], [0.5], [3.0]])
+    estimate = np.array([[0.25], [1.5], [-0.75], [0.0], [1.5]])  # the 2nd, the rest of the 3rd
+    vocals, rest, limited = split_exactly(mixture, estimate, 16)
+    assert limited == 3
+    np.testing.assert_array_equal((vocals + rest)[:4], mixture[:4])
+    assert abs(vocals[4] + rest[4] - 2) < 1e-4
+
+
+def test_a_mixture_of_more_bits_is_rounded_before_it_is_split():
+    mixture = pcm_noise(24) / 4
+    *stems, limited = split_exactly(mixture, 0.3 * mixture, 16)
+    np.testing.assert_array_equal(sum(stems), np.rint(mixture * 2**15) / 2**15)
+    assert limited == 0
 
 
 def test_float_stems_sum_to_the_mixture_up_to_the_rounding_of_the_rest():
     generator = np.random.default_rng(0)
     mixture = generator.normal(size=(5_000, 2))
-    estimate, rest = split_exactly(mixture, generator.normal(size=(5_000, 2)), None)
+    estimate, rest, _ = split_exactly(mixture, generator.normal(size=(5_000, 2)), None)
     assert np.array_equal(estimate, estimate.astype(np.float32))
     assert np.array_equal(rest, rest.astype(np.float32))
     assert (np.abs(estimate + rest - mixture) <= 2.0**-24 * np.abs(mixture - estimate)).all()

@@ -110,6 +110,77 @@ def test_stems_that_are_there_are_refused_without_overwrite(tiny_workdir, tmp_pa
     assert jaxsep(*args, "--overwrite").returncode == 0
 
 
+def test_resume_skips_what_is_finished_and_does_the_rest(tiny_workdir, tmp_path):
+    songs = [write_song(tmp_path / name) for name in ("done.wav", "half.wav", "new.wav")]
+    for stem in ("done/vocals", "done/accompaniment", "half/vocals"):
+        path = tmp_path / "out" / f"{stem}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("from before")
+    args = ("separate", *songs, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
+    result = jaxsep(*args, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out/done/vocals.wav").read_text() == "from before"
+    for stem in ("half/vocals", "half/accompaniment", "new/vocals", "new/accompaniment"):
+        assert soundfile.info(tmp_path / "out" / f"{stem}.wav").frames == 8000
+    assert jaxsep(*args, "--resume", "--overwrite").returncode == 2
+
+
+def test_the_format_can_be_chosen(tiny_workdir, tmp_path):
+    songs = [write_song(tmp_path / "a.flac"), write_song(tmp_path / "six.wav", channels=6)]
+    args = (f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}")
+    assert jaxsep("separate", songs[0], *args, "--format=same", "--bit_depth=24").returncode == 0
+    assert soundfile.info(tmp_path / "out/a/vocals.flac").subtype == "PCM_24"
+    assert_one_line(jaxsep("separate", *songs, *args, "--format=mp3"), 1, "six.wav", "6 channels")
+    assert soundfile.info(tmp_path / "out/a/accompaniment.mp3").frames == 8000
+    assert not (tmp_path / "out/six").exists()
+
+
+def test_it_says_how_many_samples_had_to_be_limited(tiny_workdir, tmp_path):
+    song = tmp_path / "loud.wav"
+    soundfile.write(song, np.full((8000, 2), 1.9), 8000, subtype="FLOAT")
+    args = ("separate", song, f"--model={tiny_workdir}", f"--output={tmp_path}", "--bit_depth=16")
+    assert_one_line(jaxsep(*args), 0, "loud", "samples limited", "32f")
+
+
+def test_a_pipe_gives_what_the_file_gives(tiny_workdir, tmp_path):
+    song = write_song(tmp_path / "song.wav", seconds=3)
+    args = (f"--model={tiny_workdir}", f"--output={tmp_path}", "--bit_depth=32f")
+    assert jaxsep("separate", song, *args).returncode == 0
+    samples, _ = soundfile.read(song, dtype="float32")
+    command = [sys.executable, "-m", "jaxsep.cli", "stream", f"--model={tiny_workdir}"]
+    command += ["--rate=8000", "--channels=2", "--stem=both"]
+    pipe = subprocess.run(command, input=samples.tobytes() + b"odd", capture_output=True)
+    assert pipe.returncode == 0
+    assert b"3 of 8 bytes" in pipe.stderr
+    both = np.frombuffer(pipe.stdout, "<f4").reshape(-1, 4)
+    for stem, columns in (("vocals", both[:, :2]), ("accompaniment", both[:, 2:])):
+        whole, _ = soundfile.read(tmp_path / "song" / f"{stem}.wav", dtype="float32")
+        np.testing.assert_allclose(columns, whole, atol=1e-5)
+
+
+def test_ctrl_c_ends_a_pipe_with_130_and_all_that_was_heard(tiny_workdir):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, "-m", "jaxsep.cli", "stream", f"--model={tiny_workdir}"]
+    command += ["--rate=8000", "--channels=2", "--format=s16le"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin and process.stdout and process.stderr
+    process.stdin.write(np.zeros((8000, 2), "<i2").tobytes())
+    process.stdin.flush()
+    heard = process.stdout.read(4 * 7000)  # what is more than the latency before the end
+    os.kill(process.pid, signal.SIGINT)
+    rest, errors = process.stdout.read(), process.stderr.read()
+    assert process.wait(timeout=60) == 130, errors
+    assert len(heard + rest) == 4 * 8000
+    assert b"Traceback" not in errors
+
+
+def test_a_stream_that_cannot_be_is_one_line_and_code_2(tiny_workdir):
+    result = jaxsep("stream", f"--model={tiny_workdir}", "--rate=0", stdin=subprocess.DEVNULL)
+    assert_one_line(result, 2, "sample_rate=0")
+
+
 def test_a_wrong_model_is_one_line_and_code_2(tiny_workdir, tmp_path):
     song = write_song(tmp_path / "song.wav")
     assert_one_line(jaxsep("separate", song, "--model=nowhere"), 2, "--model", "nowhere")

@@ -3,10 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from flax import linen as nn
 
 from jaxsep import models
 from jaxsep.separator import OutputExistsError, Separator, separate_file
-from jaxsep.spectrogram import istft, stft
+from jaxsep.spectrogram import analyse, overlap_weight, stft, synthesise
 from jaxsep.stft_config import StftConfig
 
 STEREO = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)
@@ -23,22 +24,82 @@ def noise(samples: int, channels: int) -> np.ndarray:
     return rng.uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
 
 
+def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
+    """One transform of the whole song, with the silence that the separator puts around it."""
+    config, (samples, _) = separator.stft, waveform.shape
+    n_fft, hop, side = config.n_fft, config.hop_length, config.n_fft - config.hop_length
+    valid_frames = -(-(samples + side) // hop)
+    padded = jnp.pad(waveform, ((side, n_fft + -samples % hop), (0, 0)))
+    spectrogram = analyse(padded, config)[None]
+    masker, variables = separator._masker, separator._variables
+    valid = (np.arange(spectrogram.shape[1]) < valid_frames)[None]
+    carry = masker.initial_carry(1)
+    mask, _ = masker.apply(variables, jnp.abs(spectrogram), carry, valid=valid)
+    sound = synthesise((mask * spectrogram)[0], config) / overlap_weight(config)
+    return np.asarray(sound[side : side + samples])
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("samples", [1, 63, 8192, 30_001])
 def test_blocks_give_what_the_whole_song_gives(samples, bidirectional):
     separator = make(bidirectional=bidirectional)
     waveform = noise(samples, 2)
     ours = separator(waveform, 8000)["vocals"]
-    # One transform of the whole song, with the silence that the separator puts around it.
-    front = 256 - 64
-    behind = -(-(samples + front + 16) // (128 * 64)) * 128 * 64 - samples
-    padded = jnp.pad(waveform, ((front, behind), (0, 0)))
-    spectrogram = stft(padded, STEREO)[2:-2]
-    masker, variables = separator._masker, separator._variables
-    mask, _ = masker.apply(variables, jnp.abs(spectrogram)[None], masker.initial_carry(1))
-    masked = jnp.pad(mask[0] * spectrogram, ((2, 2), (0, 0), (0, 0)))
-    whole = istft(masked, STEREO, length=len(padded))[front : front + samples]
-    np.testing.assert_allclose(ours, whole, atol=1e-5)
+    np.testing.assert_allclose(ours, separate_at_once(separator, waveform), atol=1e-5)
+
+
+def make_windowed(window_frames: int, overlap_frames: int) -> Separator:
+    class Masker(models.MASKERS["lstm"]):
+        """A bidirectional masker with other windows."""
+
+    Masker.window_frames, Masker.overlap_frames = window_frames, overlap_frames
+    masker = Masker(MONO, hidden_size=8, bidirectional=True)
+    return Separator(masker, models.init(masker, jax.random.key(0)))
+
+
+def test_windows_give_nearly_what_the_whole_song_gives():
+    separator, waveform = make_windowed(64, 16), noise(30_001, 1)
+    whole = separate_at_once(separator, waveform)
+    error = separator(waveform, 8000)["vocals"] - whole
+    assert 0 < np.sum(error**2) < 1e-3 * np.sum(whole**2)
+
+
+def test_windows_have_no_seams():
+    """A masker that says something else in every window: the masks fade from one to the next."""
+
+    class Alternating(nn.Module):
+        stft: StftConfig = MONO
+        is_causal, window_frames, overlap_frames, lead_frames = False, 32, 16, 0
+
+        def initial_carry(self, batch):
+            return jnp.zeros(batch)
+
+        def __call__(self, magnitude, carry, *, valid=None):
+            mask = jnp.broadcast_to(carry[:, None, None, None], magnitude.shape)
+            return mask, 1 - carry
+
+    separator = Separator(Alternating(), {})
+    mask = separator.mask(noise(64 * 200, 1))[:, 0, 0]
+    assert mask.min() < 0.05 and mask.max() > 0.95
+    assert np.abs(np.diff(mask)).max() < 1.01 / 16
+
+
+def test_a_window_begins_with_the_level_of_its_first_frame():
+    separator = make_windowed(32, 8)
+    loud = np.concatenate([noise(64 * 24, 1), 0.01 * noise(64 * 40, 1)])
+    levels = []
+    step = separator._predict
+
+    def watch(variables, state, magnitude, valid):
+        levels.append(state["carry"]["level"])
+        return step(variables, state, magnitude, valid)
+
+    separator._predict = watch
+    separator.mask(loud)
+    magnitude = jnp.abs(stft(jnp.asarray(loud), MONO))[None]
+    masker, start = separator._masker, separator._masker.initial_carry(1)
+    _, carry = masker.apply(separator._variables, magnitude[:, :24], start)
+    np.testing.assert_allclose(levels[1], carry["level"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -17,6 +17,24 @@ def complain(message: str) -> None:
     print(f"jaxsep: {message}", file=sys.stderr)
 
 
+def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> None:
+    """Adds what describes a stream, and what is wanted of it."""
+    parser.add_argument("--model", required=True, help="a training's workdir, or one checkpoint")
+    parser.add_argument(
+        "--rate", type=int, default=44100, metavar="HZ", help="sample rate; default: 44100"
+    )
+    parser.add_argument("--channels", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument("--stem", choices=stems, default="vocals", help="default: vocals")
+    parser.add_argument(
+        "--block_frames",
+        type=int,
+        default=1,
+        metavar="N",
+        help="frames that the model is given at a time: more need less time, and add latency;"
+        " default: 1",
+    )
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Adds `--model`, which may be repeated; see `named_models`."""
     parser.add_argument(

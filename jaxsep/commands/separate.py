@@ -6,13 +6,16 @@ from pathlib import Path
 
 from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain
 
+# Those of jaxsep.audio_writer, which takes longer to import than --help should.
+FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
+
 
 def add(commands) -> None:
     parser = commands.add_parser(
         "separate",
         help="write the vocals and the accompaniment of songs",
         description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*; the"
-        " two add up to the song.",
+        " two add up to the song. They have its length, rate, channels and bit depth.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
     parser.add_argument(
@@ -21,7 +24,20 @@ def add(commands) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace stems that are there")
+    parser.add_argument(
+        "--format",
+        choices=(*FORMATS, "same"),
+        default="wav",
+        help="of the stems; same: the song's own; default: wav",
+    )
+    parser.add_argument(
+        "--bit_depth",
+        choices=("16", "24", "32f"),
+        help="of wav and flac; 32f is float; default: the song's own",
+    )
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace stems that are there")
+    there.add_argument("--resume", action="store_true", help="skip songs whose stems are there")
     parser.set_defaults(run=run)
 
 
@@ -42,7 +58,16 @@ def run(args: argparse.Namespace) -> int:
         folder = args.output / name
         label = f"[{number + 1}/{len(args.inputs)}] " if len(args.inputs) > 1 else ""
         try:
-            separate_file(separator, path, folder, overwrite=args.overwrite, label=label)
+            limited = separate_file(
+                separator,
+                path,
+                folder,
+                overwrite=args.overwrite,
+                resume=args.resume,
+                audio_format=args.format,
+                bit_depth=args.bit_depth,
+                label=label,
+            )
         except WriteError as error:
             complain(str(error))
             failed_midway += 1
@@ -54,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             failed_early += 1
         else:
             print(folder, flush=True)
+            if limited:
+                complain(f"{folder}: {limited:,} samples limited; --bit_depth=32f has room for all")
     if not failed_early and not failed_midway:
         return 0
     return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED

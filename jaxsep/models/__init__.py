@@ -9,7 +9,10 @@ Every masker is a Flax module with
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
 
 `is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone. A masker
-that isn't has `lead_frames` too: frames of silence that it wants to see before a song.
+that isn't goes through a song in windows, see `jaxsep.engine`, and has three attributes more:
+
+* `window_frames`, `overlap_frames`: of a window, and of it and the next;
+* `lead_frames`: frames of silence that it wants to see before a song.
 """
 
 from collections.abc import Mapping

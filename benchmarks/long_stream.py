@@ -1,0 +1,76 @@
+"""Whether a stream stays what it is over many minutes.
+
+    python -m benchmarks.long_stream --model=WORKDIR --song=SONG [--vocals=FILE] [--minutes=12]
+
+Streams SONG over and over, some frames at a time, and prints for each repetition: the largest cell
+state of the LSTM (looked at once a second); how far the vocals are from those of the whole file, of
+full scale; what has changed since the second repetition, in dB of the vocals' energy (the first
+begins from silence); and with the true vocals (`--vocals`) the SDR.
+"""
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import jaxsep
+from benchmarks.machine import describe_machine
+from jaxsep.audio_reader import read_audio
+from jaxsep.metrics import waveform_sdr
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What changes in a stream of many minutes.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--song", type=Path, required=True)
+    parser.add_argument("--vocals", type=Path)
+    parser.add_argument("--minutes", type=float, default=12.0)
+    args = parser.parse_args()
+    separator = jaxsep.Separator.restore(args.model)
+    song, rate = read_audio(args.song)
+    truth = read_audio(args.vocals)[0] if args.vocals else None
+    repetitions = max(3, round(args.minutes * 60 * rate / len(song)))
+    sound = np.tile(song, (repetitions, 1))
+    whole = separator(sound, rate)["vocals"]
+    streamed, cells = stream(separator, sound, rate)
+
+    print(f"{datetime.date.today()}, {describe_machine()}; {args.song.name}, {rate} Hz\n")
+    print(
+        "| minutes | largest cell | from the file | changed, dB | SDR, dB |\n|---|---|---|---|---|"
+    )
+    parts = [np.split(wave, repetitions) for wave in (streamed, whole)]
+    seconds = len(song) / rate
+    for number, (ours, files) in enumerate(zip(*parts, strict=True)):
+        cell = max(cells[round(number * seconds) : round((number + 1) * seconds)])
+        drift = np.abs(ours - files).max()
+        second = parts[0][1]
+        changed = f"{-waveform_sdr(second, ours):.1f}" if number > 1 else ""
+        score = "" if truth is None else f"{waveform_sdr(truth, ours):.2f}"
+        minutes = (number + 1) * seconds / 60
+        print(f"| {minutes:.1f} | {cell:.2f} | {drift:.1e} | {changed} | {score} |")
+    return 0
+
+
+def stream(
+    separator: jaxsep.Separator, sound: np.ndarray, rate: int
+) -> tuple[np.ndarray, list[float]]:
+    """Returns the vocals of a stream, and the largest cell state at the end of each second."""
+    streamer = jaxsep.Streamer(separator, rate, sound.shape[1])
+    vocals, cells = [], []
+    for start in range(0, len(sound), rate):
+        for piece in np.array_split(sound[start : start + rate], 50):
+            vocals.append(streamer.push(piece)["vocals"])
+        cells.append(largest_cell(streamer.state()))
+    return np.concatenate([*vocals, streamer.finish()["vocals"]]), cells
+
+
+def largest_cell(state: dict[str, np.ndarray]) -> float:
+    """Returns the largest magnitude of an LSTM's cell states; 0 for a model without them."""
+    cells = [array for name, array in state.items() if "/lstm/" in name and name.endswith("/1")]
+    return max((float(np.abs(array).max()) for array in cells), default=0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

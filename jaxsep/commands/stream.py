@@ -1,0 +1,100 @@
+"""`jaxsep stream`: raw samples through a pipe."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxsep.commands import INTERRUPTED, USAGE_ERROR, add_streamer, complain
+
+# Little-endian, as ffmpeg's -f, sox and arecord name and write them.
+FORMATS = {"f32le": np.dtype("<f4"), "s16le": np.dtype("<i2"), "s32le": np.dtype("<i4")}
+READ_BYTES = 2**16
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "stream",
+        help="separate raw samples from standard input to standard output",
+        description="Reads interleaved samples from standard input, without a header, and writes"
+        " those of the stem to standard output, in the same format and number; to be put between"
+        " programs such as ffmpeg, sox, arecord and aplay. Both stems are the vocals' channels and"
+        " then the accompaniment's.",
+    )
+    add_streamer(parser, stems=("vocals", "accompaniment", "both"))
+    parser.add_argument(
+        "--format", choices=FORMATS, default="f32le", help="of the samples; default: f32le"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.separator import STEMS, Separator
+    from jaxsep.streaming import Streamer
+
+    quiet_background_errors()
+    if sys.stdin.isatty():
+        complain("stream reads samples from standard input; connect a program or a file to it")
+        return USAGE_ERROR
+    try:
+        separator = Separator.restore(args.model)
+        streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
+    except (CheckpointError, OSError, ValueError) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    delay = f"{streamer.latency} samples ({streamer.latency / args.rate:.3f} s)"
+    print(f"jaxsep: stems come at most {delay} after the sound", file=sys.stderr)
+    names = STEMS if args.stem == "both" else (args.stem,)
+    dtype, limited, interrupted = FORMATS[args.format], 0, False
+
+    def send(stems: dict[str, np.ndarray]) -> None:
+        nonlocal limited
+        data, num_limited = to_bytes(np.concatenate([stems[name] for name in names], axis=1), dtype)
+        limited += num_limited
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+
+    blocks = read_blocks(sys.stdin.fileno(), dtype, args.channels)
+    while True:
+        try:
+            block = next(blocks, None)
+        except KeyboardInterrupt:  # what was heard until then still comes out
+            block, interrupted = None, True
+        if block is None:
+            break
+        send(streamer.push(block))
+    send(streamer.finish())
+    if limited:
+        complain(f"{limited:,} samples limited to full scale; --format=f32le has room for all")
+    return INTERRUPTED if interrupted else 0
+
+
+def read_blocks(file: int, dtype: np.dtype, channels: int) -> Iterator[np.ndarray]:
+    """Yields what comes through a file descriptor as float32 `[samples, channels]`, +-1."""
+    rest, size = b"", dtype.itemsize * channels
+    while data := os.read(file, READ_BYTES):
+        data = rest + data
+        whole = len(data) // size * size
+        data, rest = data[:whole], data[whole:]
+        samples = np.frombuffer(data, dtype).reshape(-1, channels)
+        yield (samples / full_scale(dtype)).astype(np.float32)
+    if rest:
+        complain(f"the input ends within a sample: {len(rest)} of {size} bytes; left out")
+
+
+def to_bytes(samples: np.ndarray, dtype: np.dtype) -> tuple[bytes, int]:
+    """Turns float `[samples, channels]` into bytes; also returns how many had to be limited."""
+    if dtype.kind == "f":
+        return samples.astype(dtype).tobytes(), 0
+    scale = full_scale(dtype)
+    wanted = np.rint(samples.astype(np.float64) * scale)
+    limited = np.clip(wanted, -scale, scale - 1)
+    return limited.astype(dtype).tobytes(), int(np.count_nonzero(limited != wanted))
+
+
+def full_scale(dtype: np.dtype) -> float:
+    """Returns what a sample of this type is divided by."""
+    return 1.0 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 1)

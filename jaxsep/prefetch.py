@@ -1,0 +1,55 @@
+"""Work ahead in another thread."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def prefetch(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
+    """Runs a generator in a thread of its own, some items ahead of its consumer.
+
+    What it raises is raised here. Close the result, or go through to its end: then the thread has
+    ended and the generator is closed.
+
+    Args:
+      items: the generator.
+      ahead: items that may wait.
+    """
+    ready: queue.Queue = queue.Queue(ahead)
+    stop, end = threading.Event(), object()
+
+    def work() -> None:
+        last: object = end
+        try:
+            for item in items:
+                if stop.is_set():
+                    break
+                ready.put(item)
+        except BaseException as error:
+            last = _Failure(error)
+        finally:
+            if isinstance(items, Generator):
+                items.close()
+            ready.put(last)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not end:
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                ready.get(timeout=0.01)  # makes room for what the thread is about to put
+
+
+class _Failure:
+    def __init__(self, error: BaseException):
+        self.error = error
