@@ -28,6 +28,7 @@ class Passage:
       windows: how the masker goes through a song.
       sample_rate: of the waveform, in Hz.
       channels: of the waveform.
+      mono_gain: of a channel that is fed to a stereo masker twice; undone afterwards.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Passage:
         windows: Windows,
         sample_rate: int,
         channels: int,
+        mono_gain: float = 1.0,
     ):
         self._step, self._windows, self._stft, self._channels = step, windows, stft, channels
         self._to_masker = Resampler(sample_rate, stft.sample_rate, channels)
         self._from_masker = Resampler(stft.sample_rate, sample_rate, channels)
         self._format = np.array([sample_rate, channels, windows.frames])
+        self._gain = mono_gain if channels != stft.channels > 1 else 1.0
         in_front = stft.n_fft + (windows.lead - 1) * stft.hop_length
         self._state = state
         self._nothing = np.zeros((0, channels), np.float32)
@@ -51,6 +54,7 @@ class Passage:
         # Silence in front, for the frames that reach beyond the beginning; it isn't given out.
         self._pending = _to_items(np.zeros((in_front, channels), np.float32), stft.channels)
         self._num_in, self._num_out, self._frame = 0, -in_front, 0  # at the masker's rate
+        self._in_front = in_front
 
     def push(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Takes the next samples.
@@ -77,7 +81,8 @@ class Passage:
         last_window = (num_windows - 1) * self._windows.step * hop
         end = last_window + (frames - 1) * hop + self._stft.n_fft
         silence = np.zeros((max(0, end - num_samples), self._channels), np.float32)
-        num_valid = self._windows.lead - (-(self._num_in + self._stft.n_fft - hop) // hop)
+        # Those that are centred within the song, as in `spectrogram.stft`.
+        num_valid = 1 + (self._in_front + self._num_in - self._stft.n_fft // 2) // hop
         vocals = self._separate(np.concatenate([signal, silence]), num_valid)
         vocals = np.concatenate([self._from_masker.push(vocals), self._from_masker.finish()])
         return self._pair(vocals)
@@ -85,7 +90,7 @@ class Passage:
     def _separate(self, signal: np.ndarray, num_valid: float = np.inf) -> np.ndarray:
         """Maps the next samples at the masker's rate, `[samples, channels]`, to vocals."""
         stft, frames, step = self._stft, self._windows.frames, self._windows.step
-        items = _to_items(signal, stft.channels)
+        items = np.float32(self._gain) * _to_items(signal, stft.channels)
         self._pending = np.concatenate([self._pending, items], axis=1)
         length = (frames - 1) * stft.hop_length + stft.n_fft
         pieces = [np.zeros((len(items), 0, stft.channels), np.float32)]
@@ -95,7 +100,8 @@ class Passage:
             pieces.append(np.asarray(vocals))
             self._frame += step
             self._pending = self._pending[:, step * stft.hop_length :]
-        vocals = _to_channels(np.concatenate(pieces, axis=1), self._channels)
+        vocals = np.concatenate(pieces, axis=1) / np.float32(self._gain)
+        vocals = _to_channels(vocals, self._channels)
         in_front = max(0, -self._num_out)
         self._num_out += len(vocals)
         return vocals[in_front:]

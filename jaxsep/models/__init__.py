@@ -13,6 +13,8 @@ that isn't goes through a song in windows, see `jaxsep.engine`, and has three at
 
 * `window_frames`, `overlap_frames`: of a window, and of it and the next;
 * `lead_frames`: frames of silence that it wants to see before a song.
+
+A stereo masker that knows levels may have `mono_gain`, of a single channel that is fed to it twice.
 """
 
 from collections.abc import Mapping

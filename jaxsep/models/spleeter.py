@@ -99,6 +99,8 @@ class SpleeterMasker(nn.Module):
 
     is_causal = False
     overlap_frames = 0
+    # The networks know levels: Spleeter decodes by FFmpeg, which makes two channels of one like so.
+    mono_gain = 0.5**0.5
 
     def __post_init__(self):
         super().__post_init__()
