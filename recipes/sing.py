@@ -23,6 +23,7 @@ from jaxsep.workers import worker_pool
 from recipes import effects, singer
 from recipes.sources import (
     SPLITS,
+    VOICE,
     SourceError,
     make_parser,
     note_licences,
@@ -62,6 +63,7 @@ def sing_all(args: argparse.Namespace) -> None:
       SourceError: if there are no speakers.
     """
     takes = _plan(args)
+    entries = _licences(takes, args)
     missing = [take for take in takes if not take.target.exists()]
     with worker_pool(args.workers) as pool:
         jobs = {pool.submit(make, take): take for take in missing}
@@ -71,21 +73,29 @@ def sing_all(args: argparse.Namespace) -> None:
             except SourceError as error:
                 print(f"left out: {error}", flush=True)
             print(f"{done}/{len(missing)} {jobs[job].target.parent.name}", flush=True)
-    licences = {}
+            note_licences(args.output, entries)
+
+
+def _licences(takes: list[Take], args: argparse.Namespace) -> dict[str, dict]:
+    """Returns what `licences.json` says of the takes: what it says of the voices."""
+    known = {}
     for root in (args.speech.parent, args.output):
         if (path := root / "licences.json").exists():
-            licences |= {(root / file).resolve(): entry for file, entry in read_json(path).items()}
-    entries = {}
-    for take in takes:
-        entry = licences.get(take.voice.resolve(), {"kind": "voice", "licence": "not stated"})
-        name = str(take.target.relative_to(args.output))
-        entries[name] = entry | {"made_from": str(Path(*take.voice.parts[-3:]))}
-    note_licences(args.output, entries)
+            known |= {(root / file).resolve(): entry for file, entry in read_json(path).items()}
+    unknown = {"kind": VOICE, "licence": "not stated"}
+    return {
+        str(take.target.relative_to(args.output)): known.get(take.voice.resolve(), unknown)
+        | {"made_from": str(Path(*take.voice.parts[-3:]))}
+        for take in takes
+    }
 
 
 def _plan(args: argparse.Namespace) -> list[Take]:
     """Lists the takes: each speaker in turn, until the minutes are full."""
-    speakers = [path for split in SPLITS for path in sorted((args.speech / split).glob("*.flac"))]
+    # Validation first, so that a run that is cut short has it.
+    speakers = [
+        path for split in reversed(SPLITS) for path in sorted((args.speech / split).glob("*.flac"))
+    ]
     if not speakers:
         raise SourceError(f"{args.speech}: no train/*.flac or validation/*.flac in it")
     takes = []
