@@ -7,6 +7,7 @@ The licences were read in the packages' copyright files (Debian 12, 2026-11-23).
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,10 @@ def items(package: Package, cache: Path, texts: Path) -> list[Item]:
     Raises:
       SourceError: if it can't be had, holds no such files, or its licence isn't clear.
     """
-    version, folder = _fetch(package.name, cache)
+    try:
+        version, folder = _fetch(package.name, cache)
+    except SourceError as error:
+        raise SourceError(f"{package.name}: {error}") from error
     text = texts / f"{package.name}.txt"
     shutil.copyfile(folder / "usr/share/doc" / package.name / "copyright", text)
     groups: dict[str, list[Path]] = {}
@@ -113,29 +117,31 @@ def _fetch(name: str, cache: Path) -> tuple[str, Path]:
     apt checks what it downloads against the signed lists. No root is needed.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    if not any(cache.glob(f"{name}_*.deb")):
-        _call("apt-get", "download", "-q", name, cwd=cache)
-    archive = max(cache.glob(f"{name}_*.deb"))
-    folder, part = cache / archive.stem, cache / f".part-{name}"
-    if not folder.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-        _call("dpkg-deb", "-x", archive.name, part.name, cwd=cache)
-        for archive_in_it in part.rglob("*.pk3"):  # a game's own archives
-            with zipfile.ZipFile(archive_in_it) as packed:
-                packed.extractall(archive_in_it.with_suffix(""))
-        part.replace(folder)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as part:
+        if not any(cache.glob(f"{name}_*.deb")):
+            _call("apt-get", "download", "-q", name, cwd=part)
+            for archive in Path(part).glob("*.deb"):
+                archive.replace(cache / archive.name)
+        archive = max(cache.glob(f"{name}_*.deb"))
+        folder, unpacked = cache / archive.stem, Path(part, "unpacked")
+        if not folder.is_dir():
+            _call("dpkg-deb", "-x", str(archive.absolute()), unpacked.name, cwd=part)
+            for packed in unpacked.rglob("*.pk3"):  # a game's own archives
+                with zipfile.ZipFile(packed) as zipped:
+                    zipped.extractall(packed.with_suffix(""))
+            unpacked.replace(folder)
     return archive.stem.split("_")[1].replace("%3a", ":"), folder
 
 
-def _call(*command: str, cwd: Path) -> None:
+def _call(*command: str, cwd: str) -> None:
     try:
         subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise SourceError(f"{command[-1]}: needs {command[0]}, so Debian or Ubuntu") from error
+        raise SourceError(f"needs {command[0]}, so Debian or Ubuntu") from error
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if line.startswith(("E:", "dpkg"))]
         reason = "; ".join(lines) or f"exit code {error.returncode}"
-        raise SourceError(f"{command[-1]}: {command[0]} failed ({reason})") from error
+        raise SourceError(f"{command[0]} failed ({reason})") from error
 
 
 def _licence(package: Package, text: Path, file: Path) -> str:

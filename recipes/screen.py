@@ -30,6 +30,7 @@ from recipes.sources import (
 )
 
 BLOCK = 5.0  # seconds
+AT_ONCE = 12  # blocks: a model that sees a whole song is compiled for each new length
 SILENT = -60.0  # dB of full scale, below which there is nothing to judge
 SHORTEST = 4  # blocks: what is left between two voices must have
 FADE = 0.05  # seconds, where a cut is
@@ -101,7 +102,11 @@ def vocals_share(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     Returns:
       10 log10 of the energy of the vocals over that of the whole, `[blocks]`; NaN for silence.
     """
-    vocals = separator(waveform, RATE)["vocals"]
+    size = int(AT_ONCE * BLOCK * RATE)
+    padded = np.pad(waveform, ((0, -len(waveform) % size), (0, 0)))
+    stretches = (padded[start : start + size] for start in range(0, len(padded), size))
+    vocals = np.concatenate([separator(stretch, RATE)["vocals"] for stretch in stretches])
+    vocals = vocals[: len(waveform)]
     energy, whole = (_energies(part) for part in (vocals, waveform))
     silent = whole < 10 ** (SILENT / 10)
     return np.where(silent, np.nan, 10 * np.log10((energy + 1e-12) / (whole + 1e-12)))
