@@ -1,9 +1,12 @@
 """The studio: effects that a voice has on records."""
 
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+
 import numpy as np
-import pyloudnorm  # pyright: ignore[reportMissingImports]
+import pyloudnorm
 from numpy.random import Generator
-from pedalboard import (  # pyright: ignore[reportMissingImports]
+from pedalboard import (
     Chorus,
     Compressor,
     Delay,

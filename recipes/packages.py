@@ -4,6 +4,9 @@ The licences were read in the packages' copyright files (Debian 12, 2026-11-23).
 8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL.
 """
 
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 import re
 import shutil
 import subprocess
@@ -12,7 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from debian.copyright import (  # pyright: ignore[reportMissingImports]
+from debian.copyright import (
     Copyright,
     NotMachineReadableError,
 )

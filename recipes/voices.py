@@ -4,10 +4,13 @@ Reference: M. Morise, F. Yokomori, K. Ozawa, "WORLD: a vocoder-based high-qualit
 system for real-time applications", IEICE Transactions E99-D, 2016.
 """
 
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 from typing import NamedTuple
 
 import numpy as np
-import pyworld  # pyright: ignore[reportMissingImports]
+import pyworld
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
