@@ -27,7 +27,7 @@ class Style(NamedTuple):
       formants: factor; above 1 is a shorter vocal tract.
       breath: share of noise that is added to the voice, 0 to 1.
       ring: dB of the singer's formant.
-      brightness: dB per octave above 1 kHz that singing is brighter than the speech.
+      brightness: dB per octave from 1 to 4 kHz that singing is brighter than the speech.
       melisma: how often a syllable has two notes.
       clarity: power to which the aperiodicity is raised; singing is less noisy than speech.
     """
@@ -55,7 +55,7 @@ def draw_style(rng: Generator, voice: Voice) -> Style:
         formants=rng.uniform(0.86, 1.18),
         breath=rng.choice((0.0, 0.02, 0.1)) * rng.uniform(0.5, 1.5),
         ring=rng.choice((0, 1)) * rng.uniform(3, 9),
-        brightness=np.clip(missing / 1.5, -4, 8),
+        brightness=np.clip(missing / 1.5, -4, 6),
         melisma=rng.uniform(0, 0.25),
         clarity=rng.uniform(1.5, 4.0),
     )
@@ -109,7 +109,9 @@ def _colour(sung: Voice, pitch: np.ndarray, loudness: np.ndarray, style: Style) 
     """Gives a phrase its melody, its dynamics and the singer's timbre."""
     total, f = len(pitch), voices.frequencies(sung)
     octaves = np.clip(np.log2(np.maximum(f, 1) / 1000), 0, 3)
-    timbre = style.ring * np.exp(-(((f - RINGING) / 500) ** 2)) + style.brightness * octaves
+    timbre = style.ring * np.exp(-(((f - RINGING) / 500) ** 2)) + style.brightness * np.minimum(
+        octaves, 2
+    )
     # Louder is brighter: the spectrum tilts with the dynamics.
     shape = loudness[:, None] * (1 + 0.2 * octaves) + timbre
     fade = np.minimum(np.arange(total) / 8, (total - 1 - np.arange(total)) / 16)
