@@ -1,0 +1,193 @@
+"""Gathers free music and free voices.
+
+usage: python -m recipes.gather --output=SOURCES [--stems=DIR ...] [--singing=DIR] [--speech=DIR]
+
+Music and speech come from Debian packages (`recipes/packages.py`), by apt. --stems are albums of
+songs in stems (MUSDB18's layout, or that of `data_prep.stems_folder`), with the licence beside
+them; --singing and --speech are folders of COLLECTION/*.wav (flac, ogg, ...), with a licence text
+in each collection. What can't be had is named and left out. What is there already isn't made again.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from data_prep.sources import TrackError
+from recipes import folders, packages
+from recipes.sources import (
+    BACKING,
+    RATE,
+    STEMS,
+    VOICE,
+    Item,
+    SourceError,
+    is_held_out,
+    make_parser,
+    note_licences,
+    plain,
+    read_all,
+    run,
+    to_stereo,
+    write,
+)
+
+HELD_OUT = (
+    *("klettres-he", "klettres-lt", "tuxpaint-lt", "tuxpaint-el"),  # languages of no other voice
+    *("nabucasa-cc0-pl-PL-darkman", "nabucasa-cc0-pl-PL-gosia", "nabucasa-cc0-ne-NP-chitwan"),
+    *("vocadito-CC-BY-4-0", "sms-tools-vignesh"),
+    "hyperrogue",
+    "Software-Entwicklungskit-Caesium",
+)
+PAUSE = 0.3  # seconds of silence between a speaker's recordings
+
+
+def main() -> int:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder of the sources")
+    add("--stems", type=Path, action="append", default=[], help="an album; can be repeated")
+    add("--singing", type=Path, help="collections of free singing")
+    add("--speech", type=Path, help="collections of free speech")
+    add("--hold_out", nargs="*", default=HELD_OUT, help="names (or their starts) for validation")
+    add("--backing_hours", type=float, default=3.5, help="at most, spread over the packages")
+    add("--voice_minutes", type=float, default=4.0, help="at most, of one speaker")
+    return run(parser, gather)
+
+
+def gather(args: argparse.Namespace) -> None:
+    """Fills the folder of the sources.
+
+    Raises:
+      SourceError: if a folder that was named isn't there, or nothing at all was found.
+    """
+    texts = args.output / "licences"
+    texts.mkdir(parents=True, exist_ok=True)
+    speech, singing = [], []
+    if args.speech:
+        speech = _told(*folders.recordings(args.speech, texts, by_speaker=True))
+    if args.singing:
+        singing = _told(*folders.recordings(args.singing, texts, by_speaker=False))
+    backing: dict[str, list[Item]] = {}
+    for package in packages.PACKAGES:
+        try:
+            found = packages.items(package, args.output / "packages", texts)
+        except SourceError as error:
+            print(f"left out: {error}", flush=True)
+            continue
+        if package.kind == BACKING:
+            backing[package.name] = found
+        else:
+            speech += found
+    speech = _merged(speech)
+    if not (speech or singing or backing or args.stems):
+        raise SourceError("nothing was found; see the lines above")
+    for root in args.stems:
+        _write_album(root, args, texts)
+    for item in (*speech, *singing):
+        path = Path("voices", _split(item.name, args), f"{item.name}.flac")
+        _write(args.output, path, item, lambda item: _voice(item, args.voice_minutes * 60))
+    for item in singing:
+        path = Path(_split(item.name, args), f"singing-{item.name}", "vocals.flac")
+        _write(args.output, path, item, lambda item: to_stereo(_voice(item, np.inf)))
+    # The package with the least so far comes next, so that the limit hits all alike.
+    seconds = dict.fromkeys(backing, 0.0)
+    while backing and sum(seconds.values()) < args.backing_hours * 3600:
+        name = min(backing, key=lambda name: seconds[name])
+        item = backing[name].pop(0)
+        path = Path(_split(item.name, args), item.name, f"{STEMS[BACKING]}.flac")
+        seconds[name] += _write(args.output, path, item, _piece)
+        if not backing[name]:
+            del backing[name]
+
+
+def _told(items: list[Item], failures: list[str]) -> list[Item]:
+    for failure in failures:
+        print(f"left out: {failure}", flush=True)
+    return items
+
+
+def _split(name: str, args: argparse.Namespace) -> str:
+    return "validation" if is_held_out(name, args.hold_out) else "train"
+
+
+def _merged(items: list[Item]) -> list[Item]:
+    """Joins what several packages have of one speaker."""
+    merged: dict[str, Item] = {}
+    for item in items:
+        if known := merged.get(item.name):
+            item = known._replace(
+                files=known.files + item.files, source=f"{known.source}, {item.source}"
+            )
+        merged[item.name] = item
+    return list(merged.values())
+
+
+def _write(root: Path, path: Path, item: Item, make: Callable[[Item], np.ndarray]) -> float:
+    """Writes an item unless it is there or was screened out; returns its length in seconds."""
+    known = next((p for p in (root / "left_out" / path, root / path) if p.exists()), None)
+    if known is None:
+        waveform = make(item)
+        if not len(waveform):
+            print(f"left out: {item.name}, which has no sound", flush=True)
+            return 0.0
+        known = root / path
+        write(known, waveform)
+        print(path, flush=True)
+    note_licences(root, {str(path): item.entry()})
+    return soundfile.info(known).duration
+
+
+def _voice(item: Item, max_seconds: float) -> np.ndarray:
+    """Joins recordings of a voice, spread over all there are: mono `[samples, 1]`."""
+    pause = np.zeros((int(PAUSE * RATE), 1), np.float32)
+    parts, seconds = [], 0.0
+    # By the golden ratio: any number of the first are spread evenly.
+    order = np.argsort([(i * 0.618034) % 1 for i in range(len(item.files))])
+    for waveform in read_all(item.files[i] for i in order):
+        if seconds > max_seconds:
+            break
+        if np.max(np.abs(waveform), initial=0) > 0.01:
+            parts += [waveform.mean(axis=1, keepdims=True), pause]
+            seconds += len(waveform) / RATE
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def _piece(item: Item) -> np.ndarray:
+    """Adds up the instruments of a piece: `[samples, 2]`."""
+    parts = [to_stereo(waveform) for waveform in read_all(item.files)]
+    total = np.zeros((max(map(len, parts), default=0), 2), np.float32)
+    for part in parts:
+        total[: len(part)] += part
+    return total
+
+
+def _write_album(root: Path, args: argparse.Namespace, texts: Path) -> None:
+    """Writes the songs of an album of stems."""
+    licence = folders.note_licence(root, texts)
+    source, tracks = folders.open_album(root)
+    for track in tracks:
+        name = plain(track.name)
+        folder = Path(_split(name, args), name)
+        paths = {stem: folder / f"{stem}.flac" for stem in STEMS.values()}
+        if not (args.output / paths["accompaniment"]).exists():  # it is written last
+            try:
+                song = source.load(track)
+            except TrackError as error:
+                print(f"left out: {root}: {track.name} {error}", flush=True)
+                continue
+            for stem, waveform in folders.vocals_and_rest(song):
+                waveform = soxr.resample(waveform, song.sample_rate, RATE)
+                write(args.output / paths[stem], to_stereo(waveform))
+                print(paths[stem], flush=True)
+        for kind in (VOICE, BACKING):
+            entry = Item(name, kind, (), root.name, "", licence, name).entry()
+            note_licences(args.output, {str(paths[STEMS[kind]]): entry})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

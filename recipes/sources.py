@@ -1,0 +1,146 @@
+"""What the recipes share: the format of voices and backings, their licences, errors."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from jaxsep.audio_reader import AudioError, read_audio
+from jaxsep.files import read_json, write_json
+
+RATE = 44100  # Hz
+SPLITS = ("train", "validation")
+VOICE, BACKING = "voice", "backing"
+STEMS = {VOICE: "vocals", BACKING: "accompaniment"}
+PEAK = 0.98  # of full scale: what the loudest sample of a file is limited to
+
+
+class SourceError(Exception):
+    """A source can't be used; the one-line text says which and why."""
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Makes a parser that shows a module's docstring as it stands."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def run(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], None]) -> int:
+    """Runs a command; returns 0, 2 for unusable input, 1 for a failure midway, 130 for Ctrl-C."""
+    args = parser.parse_args()
+    try:
+        job(args)
+    except SourceError as error:
+        code, message = 2, str(error)
+    except (AudioError, OSError) as error:
+        code, message = 1, f"{error}; run it again to go on"
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted; run it again to go on"
+    else:
+        return 0
+    print(f"{parser.prog}: {message}", file=sys.stderr)
+    return code
+
+
+class Item(NamedTuple):
+    """A voice or a piece of music that was found.
+
+    Attributes:
+      name: unique among its kind.
+      kind: `VOICE` or `BACKING`.
+      files: recordings of a voice, or instruments that sound together.
+      source: package or folder.
+      version: of the package, or "".
+      licence: short name.
+      album: what it shares with others of its kind: an artist, a package.
+    """
+
+    name: str
+    kind: str
+    files: tuple[Path, ...]
+    source: str
+    version: str
+    licence: str
+    album: str
+
+    def entry(self) -> dict[str, str]:
+        """Returns what `licences.json` says of it."""
+        return {
+            "kind": self.kind,
+            "licence": self.licence,
+            "source": self.source,
+            "version": self.version,
+        }
+
+
+def plain(name: str) -> str:
+    """Keeps the letters, digits and hyphens of a name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def is_held_out(name: str, held_out: Iterable[str]) -> bool:
+    """Tells whether a name, or the start of it up to a hyphen, is held out for validation."""
+    return any(f"{name}-".startswith(f"{other}-") for other in held_out)
+
+
+def read(path: Path) -> np.ndarray:
+    """Reads any file as float32 `[samples, channels]` at 44.1 kHz.
+
+    Raises:
+      jaxsep.audio_reader.AudioError: if it can't be read.
+    """
+    waveform, rate = read_audio(path)
+    return soxr.resample(waveform, rate, RATE)
+
+
+def read_all(files: Iterable[Path]) -> Iterator[np.ndarray]:
+    """Reads files, and says which can't be."""
+    for path in files:
+        try:
+            waveform = read(path)
+        except AudioError as error:
+            print(f"left out: {error}", flush=True)
+        else:
+            yield waveform
+
+
+def write(path: Path, waveform: np.ndarray) -> None:
+    """Writes 16-bit FLAC at 44.1 kHz, whole or not at all; scales down what would clip.
+
+    Args:
+      path: of the file; its folder is made if need be.
+      waveform: float `[samples, channels]`, full scale at +-1.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{os.getpid()}")
+    waveform = waveform * min(1.0, PEAK / max(float(np.max(np.abs(waveform))), 1e-9))
+    try:
+        soundfile.write(part, waveform, RATE, subtype="PCM_16", format="FLAC")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_stereo(waveform: np.ndarray) -> np.ndarray:
+    """Repeats a single channel, and drops those beyond the second: `[samples, 2]`."""
+    return np.repeat(waveform, 2, axis=1) if waveform.shape[1] == 1 else waveform[:, :2]
+
+
+def note_licences(root: Path, entries: dict[str, dict]) -> None:
+    """Adds to `licences.json`, and drops what isn't there any more.
+
+    Args:
+      root: the sources' folder.
+      entries: by path, relative to it.
+    """
+    path = root / "licences.json"
+    known = (read_json(path) if path.exists() else {}) | entries
+    write_json(path, {file: known[file] for file in sorted(known) if (root / file).exists()})

@@ -1,0 +1,251 @@
+"""The recipes: gathering sources, screening music, making speakers sing."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import lfilter
+
+# Before the recipes, which import them; see recipes/requirements.txt.
+# ruff: noqa: E402
+pytest.importorskip("debian")
+pytest.importorskip("pedalboard")
+pyloudnorm = pytest.importorskip("pyloudnorm")
+pyworld = pytest.importorskip("pyworld")
+
+from recipes import effects, folders, gather, melody, packages, screen, sing, singer, voices
+from recipes.melody import FRAME, Melody, Note
+from recipes.sources import BACKING, RATE, SourceError, is_held_out
+
+PLAIN = melody.Manner(5.5, 0.0, 0.3, 0.06, 0.9, 0.0, 0.0, 3.0)
+
+
+def speech(seconds: float, f0: float = 120.0) -> np.ndarray:
+    """Buzzes through resonances: vowels of 0.4 s with pauses between them."""
+    time = np.arange(int(0.4 * RATE))
+    words = []
+    for formants in ((700, 1100, 2500), (300, 2200, 3000), (500, 900, 2400)):
+        x = (np.diff(np.floor(time * f0 / RATE), prepend=-1) > 0).astype(float)
+        for formant in formants:
+            r = np.exp(-np.pi * 80 / RATE)
+            x = lfilter([1], [1, -2 * r * np.cos(2 * np.pi * formant / RATE), r**2], x)
+        words.append(np.r_[x * np.hanning(len(x)) / np.abs(x).max(), np.zeros(RATE // 8)])
+    said = np.concatenate(words)
+    return 0.5 * np.resize(said, int(seconds * RATE))
+
+
+@pytest.fixture(scope="module")
+def bank() -> list[voices.Syllable]:
+    return voices.cut(voices.analyse(speech(4.2)))
+
+
+def write(path, waveform, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, waveform, rate)
+
+
+def run(monkeypatch, main, *flags) -> int:
+    monkeypatch.setattr(sys, "argv", ["recipe", *map(str, flags)])
+    return main()
+
+
+def test_every_vowel_is_a_syllable(bank):
+    assert len(bank) == 8
+    assert all(150 < (s.end - s.start) * FRAME * 1000 < 350 for s in bank)
+
+
+def test_consonants_keep_their_length_while_the_vowel_is_held(bank):
+    positions = voices.stretch(bank[0], 200)
+    assert len(positions) == 200
+    assert np.all(np.diff(positions) >= 0)
+    outside = (positions < bank[0].start) | (positions >= bank[0].end)
+    assert outside.sum() == len(bank[0].voice.f0) - (bank[0].end - bank[0].start)
+
+
+def test_melodies_keep_to_their_scale_and_range():
+    song = melody.compose(np.random.default_rng(3), 60.0, 20.0)
+    notes = [note for notes, _ in song.phrases for note in notes]
+    pitches = np.array([song.pitch(note.degree) for note in notes])
+    assert {int(p - song.tonic) % 12 for p in pitches} <= set(song.scale)
+    assert pitches.min() >= 48 and pitches.max() <= 72
+    frames = sum(n.frames for n in notes) + sum(rest for _, rest in song.phrases)
+    assert 20 <= frames * FRAME < 40
+
+
+def test_the_sung_pitch_is_the_melody(bank):
+    notes = (Note(0, 100), Note(2, 150), Note(4, 200))
+    song = Melody((0, 2, 4, 5, 7, 9, 11), 57.0, ((notes, 50),))
+    style = singer.Style(PLAIN, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    sung = singer.perform(bank, song, style, 1, np.random.default_rng(0))
+    assert len(sung) == pytest.approx(500 * FRAME * RATE, abs=FRAME * RATE)
+    f0, _ = pyworld.harvest(sung, RATE, frame_period=1000 * FRAME)
+    for middle, pitch in ((60, 57), (180, 61), (360, 64)):
+        found = 69 + 12 * np.log2(np.median(f0[middle - 15 : middle + 15]) / 440)
+        assert found == pytest.approx(pitch, abs=0.4)
+
+
+def test_vibrato_has_its_rate_and_depth():
+    manner = PLAIN._replace(vibrato_depth=0.5)
+    curve = melody.pitch_curve([60.0], [800], manner, np.random.default_rng(0))[250:750] - 60
+    spectrum = np.abs(np.fft.rfft(curve * np.hanning(500), 4096))
+    assert np.fft.rfftfreq(4096, FRAME)[spectrum.argmax()] == pytest.approx(5.5, abs=0.6)
+    assert 0.3 < np.sqrt(2) * curve.std() < 0.8
+
+
+def test_a_telephone_voice_is_widened_and_a_full_one_is_not():
+    full = voices.analyse(speech(1.6) + 0.01 * np.random.default_rng(0).standard_normal(70560))
+    assert voices.widen(full) is full
+    f = voices.frequencies(full)
+    narrow = full._replace(envelope=np.where(f > 7000, -27.0, full.envelope).astype(np.float32))
+    wide = voices.widen(narrow)
+    assert np.all(wide.envelope[:, f > 8000].mean(axis=1) > -27)
+    np.testing.assert_array_equal(wide.envelope[:, f < 5000], narrow.envelope[:, f < 5000])
+
+
+def test_same_seed_same_song():
+    first, again = (singer.sing(speech(6), 4.0, np.random.default_rng(7)) for _ in range(2))
+    other = singer.sing(speech(6), 4.0, np.random.default_rng(8))
+    assert first.tobytes() == again.tobytes()
+    assert first.shape[1] == 2 and first.tobytes() != other.tobytes()
+
+
+def test_who_says_nothing_cannot_sing():
+    with pytest.raises(SourceError, match="mute: 0 syllables found, needs 8"):
+        singer.sing(1e-3 * np.random.default_rng(0).standard_normal(RATE), 4.0,
+                    np.random.default_rng(0), "mute")  # fmt: skip
+
+
+def test_effects_end_at_one_loudness_without_clipping():
+    voice = np.repeat(speech(4)[:, None], 2, axis=1)
+    for seed in range(3):
+        treated = effects.normalise(effects.treat(voice, np.random.default_rng(seed)))
+        assert treated.shape == voice.shape
+        assert np.abs(treated).max() <= 0.98 + 1e-6
+        loudness = pyloudnorm.Meter(RATE).integrated_loudness(treated)
+        assert loudness == pytest.approx(effects.LOUDNESS, abs=0.5)
+
+
+def test_sing_gives_the_same_bytes_with_any_workers(tmp_path, monkeypatch):
+    for split, name in (("train", "anna"), ("validation", "berta")):
+        write(tmp_path / "sources/voices" / split / f"{name}.flac", speech(6))
+    licence = {"voices/train/anna.flac": {"kind": "voice", "licence": "CC0", "source": "us"}}
+    (tmp_path / "sources/licences.json").write_text(json.dumps(licence))
+    made = []
+    for workers in (1, 2):
+        output = tmp_path / f"output-{workers}"
+        flags = ("--minutes=0.1", "--take_seconds=3", f"--workers={workers}")
+        assert run(monkeypatch, sing.main, "--speech", tmp_path / "sources/voices",
+                   "--output", output, *flags) == 0  # fmt: skip
+        files = sorted(output.rglob("*.flac"))
+        made.append([path.read_bytes() for path in files])
+        assert [str(path.relative_to(output)) for path in files] == [
+            "train/sung-anna-0/vocals.flac",
+            "validation/sung-berta-0/vocals.flac",
+        ]
+        licences = json.loads((output / "licences.json").read_text())
+        assert licences["train/sung-anna-0/vocals.flac"]["licence"] == "CC0"
+    assert made[0] == made[1]
+
+
+def test_gather_takes_folders_and_names_every_licence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(packages, "PACKAGES", ())
+    rng = np.random.default_rng(0)
+    for name in ("pia_001", "pia_002", "ole_001"):
+        write(tmp_path / "speech/free" / f"{name}.wav", rng.uniform(-0.3, 0.3, 8000), 16000)
+    (tmp_path / "speech/free/NOTE").write_text("Recorded by us, CC BY 4.0.")
+    write(tmp_path / "speech/unclear/eva.wav", rng.uniform(-0.3, 0.3, 8000), 16000)
+    for split in ("train", "validation"):
+        for stem in ("vocals", "drums", "bass"):
+            write(tmp_path / f"album/{split}/{split} song/{stem}.wav", rng.uniform(-0.9, 0.9, 8000))
+    (tmp_path / "album/LICENSE.txt").write_text("CC0 1.0 Universal")
+    flags = ("--output", tmp_path / "out", "--speech", tmp_path / "speech", "--stems",
+             tmp_path / "album", "--hold_out", "free-ole", "validation-song")  # fmt: skip
+    assert run(monkeypatch, gather.main, *flags) == 0
+    assert f"left out: {tmp_path}/speech/unclear: no known licence" in capsys.readouterr().out
+    files = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.flac")}
+    assert files == {
+        *("voices/train/free-pia.flac", "voices/validation/free-ole.flac"),
+        *("train/train-song/vocals.flac", "train/train-song/accompaniment.flac"),
+        *(
+            "validation/validation-song/vocals.flac",
+            "validation/validation-song/accompaniment.flac",
+        ),
+    }
+    licences = json.loads((tmp_path / "out/licences.json").read_text())
+    assert licences.keys() == files
+    assert licences["voices/train/free-pia.flac"]["licence"] == "CC-BY-4.0"
+    rest, rate = soundfile.read(tmp_path / "out/train/train-song/accompaniment.flac")
+    assert rate == RATE and rest.shape == (8000, 2) and np.abs(rest).max() < 0.99
+    assert run(monkeypatch, gather.main, *flags) == 0
+    assert "flac" not in capsys.readouterr().out
+
+
+def test_without_apt_packages_are_left_out_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(packages, "PACKAGES", packages.PACKAGES[:1])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(monkeypatch, gather.main, "--output", tmp_path / "out") == 2
+    output = capsys.readouterr()
+    assert output.out == "left out: klettres-data: needs apt-get, so Debian or Ubuntu\n"
+    assert output.err.count("\n") == 1 and "nothing was found" in output.err
+
+
+def test_a_licence_is_read_where_the_copyright_file_names_the_file(tmp_path):
+    text = tmp_path / "copyright"
+    text.write_text(
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
+        "Files: *\nCopyright: us\nLicense: GPL-2+\n\n"
+        "Files: base/music/quiet.ogg\nCopyright: her\nLicense: CC-BY-3.0\n"
+    )
+    package = packages.Package("game-music", BACKING, "game", r"(\w+)\.ogg$")
+    folder = tmp_path / "usr/share/games/base/music"
+    assert packages._licence(package, text, folder / "quiet.ogg") == "CC-BY-3.0"
+    assert packages._licence(package, text, folder / "loud.ogg") == "GPL-2+"
+    changed = package._replace(licence="MIT", evidence="free of charge")
+    with pytest.raises(SourceError, match="game-music: its licence changed"):
+        packages._licence(changed, text, folder / "quiet.ogg")
+
+
+def test_licences_of_folders_are_told_apart(tmp_path):
+    known = {"CC BY-SA 3.0": "CC-BY-SA-3.0", "(CC BY 4.0)": "CC-BY-4.0", "MIT License": "MIT"}
+    for i, (text, short) in enumerate(known.items()):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "LICENSE").write_text(text)
+        assert folders.note_licence(tmp_path / str(i), tmp_path) == short
+
+
+def test_held_out_names_are_whole_words():
+    assert is_held_out("tuxpaint-el", ["tuxpaint-el"]) and is_held_out("game-song", ["game"])
+    assert not is_held_out("tuxpaint-elx", ["tuxpaint-el"])
+
+
+def test_blocks_near_vocals_and_short_remains_are_cut():
+    found = np.array([-30, -30, -30, -30, -30, -3, -30, -30, -30, np.nan, -30, -30, -5, -30.0])
+    kept = screen.clear_blocks(found, -12)
+    assert list(np.flatnonzero(kept)) == [0, 1, 2, 3, 7, 8, 9, 10]
+    assert screen.clear_blocks(np.full(2, -30.0), -12).all()
+    waveform = np.ones((int(13.5 * screen.BLOCK * RATE), 2), np.float32)
+    assert len(screen.cut(waveform, kept)) == 8 * screen.BLOCK * RATE
+
+
+def test_screen_keeps_the_original_and_says_what_it_took(tmp_path, monkeypatch, capsys):
+    class Half:
+        def __call__(self, waveform, rate):
+            late = np.arange(len(waveform))[:, None] > 6.5 * 5 * RATE
+            return {"vocals": np.where(late, waveform, 0)}
+
+    monkeypatch.setattr(screen.Separator, "restore", lambda path: Half())
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (50 * RATE, 2))
+    write(tmp_path / "train/song/accompaniment.flac", noise)
+    write(tmp_path / "train/own/accompaniment.flac", noise[:RATE])
+    write(tmp_path / "train/own/vocals.flac", noise[:RATE])
+    assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 0
+    assert soundfile.info(tmp_path / "train/song/accompaniment.flac").duration == 25
+    assert soundfile.info(tmp_path / "left_out/train/song/accompaniment.flac").duration == 50
+    report = json.loads((tmp_path / "screened.json").read_text())
+    assert report.keys() == {"train/song/accompaniment.flac"}
+    assert report["train/song/accompaniment.flac"]["left_out"] == [25, 30, 35, 40, 45]
+    capsys.readouterr()
+    assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 0
+    assert capsys.readouterr().out == ""
