@@ -1,4 +1,4 @@
-"""Ctrl-C and the notice of preemption between steps instead of within one."""
+"""Ctrl-C and the notice of preemption between pieces of work instead of within one."""
 
 import os
 import signal
@@ -12,12 +12,16 @@ class StopRequest:
 
     A context manager. Outside the main thread, where Python takes no signals, it does nothing.
 
+    Args:
+      notice: what the first signal leads to, for the user.
+
     Attributes:
       number: of the first signal that came, or 0.
     """
 
-    def __init__(self):
+    def __init__(self, notice: str):
         self.number = 0
+        self._notice = notice
         self._previous = {}
 
     def __enter__(self) -> Self:
@@ -40,5 +44,5 @@ class StopRequest:
             raise KeyboardInterrupt
         self.number = number
         name = signal.Signals(number).name
-        notice = f"\n{name}: saving after the steps in hand; once more: stopping at once\n"
+        notice = f"\n{name}: {self._notice}; once more: stopping at once\n"
         os.write(2, notice.encode())  # sys.stderr may be in the middle of a write

@@ -80,7 +80,7 @@ def train_and_evaluate(config: Any, folder: epath.PathLike) -> dict[str, Any]:
       KeyboardInterrupt: at a second Ctrl-C.
       OSError: if `folder` can't be written.
     """
-    with StopRequest() as stop:
+    with StopRequest("saving after the steps in hand") as stop:
         dataset = records.load_dataset(config.data_dir)
         parts = programs.build(config, dataset)
         folder = absolute(folder)

@@ -2,16 +2,19 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 
 from jaxsep.commands import INTERRUPTED, USAGE_ERROR, add_streamer, complain
+from jaxsep.interrupts import StopRequest
 
 # Little-endian, as ffmpeg's -f, sox and arecord name and write them.
 FORMATS = {"f32le": np.dtype("<f4"), "s16le": np.dtype("<i2"), "s32le": np.dtype("<i4")}
-READ_BYTES = 2**16
+READ_BYTES = 2**16  # as much as a pipe holds
+POLL_SECONDS = 0.1  # between looks for a request to stop, while nothing comes
 
 
 def add(commands) -> None:
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     delay = f"{streamer.latency} samples ({streamer.latency / args.rate:.3f} s)"
     print(f"jaxsep: stems come at most {delay} after the sound", file=sys.stderr)
     names = STEMS if args.stem == "both" else (args.stem,)
-    dtype, limited, interrupted = FORMATS[args.format], 0, False
+    dtype, limited = FORMATS[args.format], 0
 
     def send(stems: dict[str, np.ndarray]) -> None:
         nonlocal limited
@@ -57,25 +60,29 @@ def run(args: argparse.Namespace) -> int:
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
-    blocks = read_blocks(sys.stdin.fileno(), dtype, args.channels)
-    while True:
-        try:
-            block = next(blocks, None)
-        except KeyboardInterrupt:  # what was heard until then still comes out
-            block, interrupted = None, True
-        if block is None:
-            break
-        send(streamer.push(block))
-    send(streamer.finish())
+    with StopRequest("ending with what was heard") as stop:
+        for block in read_blocks(sys.stdin.fileno(), dtype, args.channels, stop):
+            send(streamer.push(block))
+        send(streamer.finish())
     if limited:
         complain(f"{limited:,} samples limited to full scale; --format=f32le has room for all")
-    return INTERRUPTED if interrupted else 0
+    return INTERRUPTED if stop.number else 0
 
 
-def read_blocks(file: int, dtype: np.dtype, channels: int) -> Iterator[np.ndarray]:
-    """Yields what comes through a file descriptor as float32 `[samples, channels]`, +-1."""
-    rest, size = b"", dtype.itemsize * channels
-    while data := os.read(file, READ_BYTES):
+def read_blocks(
+    file: int, dtype: np.dtype, channels: int, stop: StopRequest
+) -> Iterator[np.ndarray]:
+    """Yields what comes through a file descriptor, until its end or a request to stop.
+
+    Blocks are float32 `[samples, channels]`, +-1.
+    """
+    rest, size, is_last = b"", dtype.itemsize * channels, False
+    while not is_last:
+        is_last = bool(stop.number)  # but what is in the pipe already was heard
+        if not select.select([file], [], [], 0 if is_last else POLL_SECONDS)[0]:
+            continue
+        if not (data := os.read(file, READ_BYTES)):
+            break
         data = rest + data
         whole = len(data) // size * size
         data, rest = data[:whole], data[whole:]
