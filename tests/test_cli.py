@@ -162,16 +162,15 @@ def test_ctrl_c_ends_a_pipe_with_130_and_all_that_was_heard(tiny_workdir):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "jaxsep.cli", "stream", f"--model={tiny_workdir}"]
     command += ["--rate=8000", "--channels=2", "--format=s16le"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdin and process.stdout and process.stderr
-    process.stdin.write(np.zeros((8000, 2), "<i2").tobytes())
-    process.stdin.flush()
-    heard = process.stdout.read(4 * 7000)  # what is more than the latency before the end
-    os.kill(process.pid, signal.SIGINT)
-    rest, errors = process.stdout.read(), process.stderr.read()
-    assert process.wait(timeout=60) == 130, errors
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(np.zeros((8000, 2), "<i2").tobytes())
+        process.stdin.flush()
+        heard = process.stdout.read(4 * 7000)  # what is more than the latency before the end
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+    assert process.returncode == 130, errors
     assert len(heard + rest) == 4 * 8000
     assert b"Traceback" not in errors
 
