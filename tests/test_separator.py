@@ -28,7 +28,7 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     """One transform of the whole song, with the silence that the separator puts around it."""
     config, (samples, _) = separator.stft, waveform.shape
     n_fft, hop, side = config.n_fft, config.hop_length, config.n_fft - config.hop_length
-    valid_frames = -(-(samples + side) // hop)
+    valid_frames = 1 + (side + samples - n_fft // 2) // hop  # centred within the song
     padded = jnp.pad(waveform, ((side, n_fft + -samples % hop), (0, 0)))
     spectrogram = analyse(padded, config)[None]
     masker, variables = separator._masker, separator._variables
