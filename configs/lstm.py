@@ -5,7 +5,7 @@ python train.py --config=configs/lstm.py:mir1k --config.data_dir=DATA   # 16 kHz
 
 Record, 2026-11-23, two cores of an AMD EPYC that other jobs shared:
 * :mir1k on MIR-1K's training clips (data_prep.mir1k --remixes=12): GNSDR of the voice on the four
-  dev clips 8.79 dB after 700 of the 2,500 steps, with the schedule of so few (docs/study.md). 35
+  dev clips 8.7 dB after 700 of the 2,500 steps, with the schedule of so few (docs/study.md). 35
   examples/s when nothing else runs, so all of them are some 20 minutes; they were not run yet. With
   frames of 64 ms and --remixes=4, 1,500 steps in 27 minutes gave 9.36 dB.
 * A stereo album, 400 steps of the full recipe: 11 minutes.
