@@ -9,14 +9,13 @@ import numpy as np
 import soxr
 
 from data_prep.sources import Song, TrackError
-from jaxsep.records import MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
+from jaxsep.records import INT16_SCALE, MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
 # Playing faster raises pitch and formants, so another speed sounds like another singer.
 REMIX_SPEED = 1.25
 SILENCE = 10 ** (-60 / 20)  # root mean square up to which a segment isn't stored as waveform
-INT16_SCALE = 2**15
 MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
 
 

@@ -7,11 +7,10 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from jaxsep.records import Dataset, DatasetError, StemRecord
+from jaxsep.records import INT16_SCALE, Dataset, DatasetError, StemRecord
 from jaxsep.tfrecord import RecordSource
 
 VOCALS = "vocals"
-INT16_SCALE = 2**15
 LEVEL_FRAME = 4096  # samples over which a level is taken
 PAUSE = 1e-3  # energy of a pause, at most, over that of the loudest frame
 BANDS = np.geomspace(80.0, 16_000.0, 8)  # of the equaliser, in Hz

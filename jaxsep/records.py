@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 # What an example holds: magnitudes of mixture and stems, or one stem as it sounds.
 REPRESENTATIONS = MAGNITUDE, WAVEFORM = "magnitude", "waveform"
+INT16_SCALE = 2**15  # full scale of a stored waveform
 UNFINISHED = ".unfinished"  # folder in the data set's own for what isn't finished
 # What every data set of magnitudes holds beside the mixture: training needs both.
 REQUIRED_TARGETS = ("vocals", "accompaniment")

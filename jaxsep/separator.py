@@ -156,7 +156,7 @@ class Separator:
             windows=windows,
             sample_rate=sample_rate,
             channels=channels,
-            mono_gain=getattr(self._masker, "mono_gain", 1.0),
+            mono_gain=self._masker.mono_gain,
         )
 
 

@@ -14,7 +14,7 @@ from jaxsep import failures, optimizer, partitioning, programs, records, workdir
 from jaxsep.checkpointer import Checkpointer
 from jaxsep.files import absolute
 from jaxsep.health import LayerNumbers
-from jaxsep.input_pipeline import train_batches
+from jaxsep.input_pipeline import eval_batches, train_batches
 from jaxsep.interrupts import StopRequest
 from jaxsep.mixing import Mixing
 from jaxsep.summary import DIVERGED, FINISHED, STOPPED_EARLY, write_summary
@@ -157,6 +157,8 @@ class Training:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+        # A data set that can't be validated on is refused before hours are spent on it.
+        eval_batches(dataset, "validation", batch_size=config.batch_size)
         self.log = TrainLog(
             folder,
             self.totals,

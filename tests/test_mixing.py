@@ -28,16 +28,16 @@ class Tones:
 
     stems: tuple[str, ...] = ("vocals", "accompaniment")
     amplitude: float = 0.1
+    held_out: str = "3"  # what names in validation end with
     name: str = "tones"
     licence: str = "free"
     root: None = None
 
     def tracks(self) -> list[Track]:
         names = [f"{stem}-{number}" for stem in self.stems for number in range(4)]
-        tracks = [Track(name, "train", 4.0) for name in names]
         return [
-            dataclasses.replace(track, split="validation") if track.name.endswith("3") else track
-            for track in tracks
+            Track(name, "validation" if name.endswith(self.held_out) else "train", 4.0)
+            for name in names
         ]
 
     def load(self, track: Track) -> Song:
@@ -213,6 +213,13 @@ def test_a_data_set_without_voices_is_refused(tmp_path):
     dataset = prepare_waveforms(Tones(stems=("accompaniment",)), tmp_path / "data")
     with pytest.raises(DatasetError, match="nothing in train has the stem 'vocals'"):
         train_batches(dataset, batch_size=2, crop_frames=40, seed=0)
+
+
+def test_a_validation_without_voices_is_refused_before_the_first_step(tmp_path):
+    dataset = prepare_waveforms(Tones(held_out="accompaniment-3"), tmp_path / "data")
+    with pytest.raises(DatasetError, match="nothing in validation has the stem 'vocals'"):
+        train_and_evaluate(tiny_config(dataset), epath.Path(tmp_path / "workdir"))
+    assert not (tmp_path / "workdir" / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,15 @@ class Study:
         Returns:
           What is kept of it; see `docs/study/runs`.
         """
-        if cell.model in PUBLISHED:
-            return self._describe(cell, self.config(cell)) | self._judge(
-                cell, PUBLISHED[cell.model]
-            )
+        try:
+            return self._published(cell) if cell.model in PUBLISHED else self._trained(cell)
+        finally:
+            jax.clear_caches()
+
+    def _published(self, cell: Cell) -> dict[str, Any]:
+        return self._describe(cell, self.config(cell)) | self._judge(cell, PUBLISHED[cell.model])
+
+    def _trained(self, cell: Cell) -> dict[str, Any]:
         config = self.config(cell)
         config.data_dir = str(self.dataset(cell.songs))
         workdir = self.work / "trainings" / cell.name
@@ -80,7 +85,6 @@ class Study:
         if not cell.watch:
             # Not the best, which would be chosen by validation: some of it is scored here as well.
             result |= self._judge(cell, str(workdir / FOLDER / str(summary["steps"])))
-        jax.clear_caches()
         return result
 
     def _describe(self, cell: Cell, config: ConfigDict) -> dict[str, Any]:

@@ -8,13 +8,14 @@ Every masker is a Flax module with
 * `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
 
-`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone. A masker
-that isn't goes through a song in windows, see `jaxsep.engine`, and has three attributes more:
+`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone;
+`mono_gain` is what a single channel is multiplied with, before a stereo masker gets it twice.
+
+A masker that isn't causal goes through a song in windows, see `jaxsep.engine`, and has three
+attributes more:
 
 * `window_frames`, `overlap_frames`: of a window, and of it and the next;
 * `lead_frames`: frames of silence that it wants to see before a song.
-
-A stereo masker that knows levels may have `mono_gain`, of a single channel that is fed to it twice.
 """
 
 from collections.abc import Mapping

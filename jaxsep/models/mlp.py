@@ -24,6 +24,7 @@ class MLPMasker(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     is_causal = True
+    mono_gain = 1.0
 
     def initial_carry(self, batch: int) -> LevelCarry:
         """Returns the state before the first frame (of no meaning to the masks)."""
