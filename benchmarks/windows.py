@@ -1,0 +1,49 @@
+"""How far a model that sees a song in windows is from the same model on the whole song.
+
+    python -m benchmarks.windows --model=WORKDIR --song=SONG [--song=SONG ...]
+
+Joins the songs, which must have one sample rate, and prints the energy of the difference between
+the two estimates of the vocals over that of the vocals, in dB. The song as a whole takes memory.
+"""
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from jaxsep import checkpoints
+from jaxsep.audio_reader import read_audio
+from jaxsep.separator import Separator
+from jaxsep.spectrogram import stft
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What separating in windows changes.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--song", type=Path, action="append", required=True)
+    args = parser.parse_args()
+    _, masker, variables = checkpoints.restore_best(args.model)
+    if masker.is_causal:
+        parser.error(f"{args.model} is causal and carries its state on: there are no windows")
+    separator = Separator(masker, variables)
+    waveforms = [separator.to_format(*read_audio(song)) for song in args.song]
+    waveform = np.concatenate(waveforms)
+    magnitude = np.abs(stft(jnp.asarray(waveform), masker.stft))
+    whole, _ = masker.apply(variables, magnitude[None], masker.initial_carry(1))
+    vocals = np.asarray(whole[0]) * magnitude
+    difference = separator.mask(waveform) * magnitude - vocals
+    decibels = 10 * np.log10(np.square(difference).sum() / np.square(vocals).sum())
+    print(
+        f"{datetime.date.today()}, {describe_machine()}: {decibels:.1f} dB,"
+        f" {len(waveform) / masker.stft.sample_rate:.0f} s in windows of {masker.window_frames}"
+        f" frames, {masker.overlap_frames} of them shared"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
