@@ -1,9 +1,39 @@
-"""The machine that a benchmark runs on, in words."""
+"""The machine that a benchmark runs on, in words, and what a program takes of it."""
 
 import os
 import platform
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Usage(NamedTuple):
+    """What a program took: time, and that of all its threads; its peak of memory, in bytes."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+
+
+def run_module(*arguments: str) -> Usage:
+    """Runs `python -m` in a process of its own.
+
+    Raises:
+      SystemExit: if it fails.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds, process.returncode = time.perf_counter() - begun, os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"python -m {' '.join(arguments)} failed; run it by itself")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
 def describe_machine() -> str:

@@ -8,17 +8,14 @@ separates each in a process of its own, into FLAC, and prints its peak of reside
 
 import argparse
 import datetime
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, run_module
 from jaxsep.audio_reader import read_audio
 
 
@@ -34,8 +31,9 @@ def main() -> int:
     for minutes in args.minutes:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             song = repeat(args.song, Path(folder) / "song.flac", minutes)
-            peak, seconds = separate(song, args.model)
-        print(f"| {minutes:g} | {peak / 1e6:.0f} | {seconds:.0f} |", flush=True)
+            command = ["jaxsep.cli", "separate", str(song), f"--model={args.model}"]
+            usage = run_module(*command, f"--output={folder}", "--format=flac")
+        print(f"| {minutes:g} | {usage.peak_memory / 1e6:.0f} | {usage.seconds:.0f} |", flush=True)
     return 0
 
 
@@ -49,24 +47,6 @@ def repeat(song: Path, target: Path, minutes: float) -> Path:
             file.write(waveform[:missing])
             missing -= len(waveform)
     return target
-
-
-def separate(song: Path, model: str) -> tuple[int, float]:
-    """Separates a song in a process of its own.
-
-    Returns:
-      Its peak of resident memory in bytes, and how long it took, in seconds.
-    """
-    command = [sys.executable, "-m", "jaxsep.cli", "separate", str(song), f"--model={model}"]
-    command += [f"--output={song.parent / 'stems'}", "--format=flac"]
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed; run it by itself")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit, time.monotonic() - start
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Models that others have published: imported at first use, and kept in the user's cache."""
+"""Models that go by a name.
+
+Our own is in the package, with its origin in its checkpoint and in MODEL_CARD.md. Those that others
+have published are imported at first use, and kept in the user's cache.
+"""
 
 import logging
 from pathlib import Path
@@ -7,8 +11,10 @@ import filelock
 import platformdirs
 from etils import epath
 
+OWN = "jaxsep-vocals"
 SPLEETER = "spleeter-2stems"
-NAMES = (SPLEETER,)
+NAMES = (OWN, SPLEETER)
+WEIGHTS = Path(__file__).parent / "weights"  # in the package
 
 
 class UnavailableError(Exception):
@@ -26,6 +32,8 @@ def resolve(path: epath.PathLike) -> epath.Path:
     path = epath.Path(path)
     if str(path) not in NAMES or path.exists():
         return path
+    if str(path) == OWN:
+        return epath.Path(WEIGHTS / OWN)
     model = platformdirs.user_cache_path("jaxsep") / "models" / str(path)
     try:
         model.parent.mkdir(parents=True, exist_ok=True)

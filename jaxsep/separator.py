@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
+from etils import epath
 from flax import linen as nn
 from tqdm import tqdm
 
-from jaxsep import checkpoints
+from jaxsep import checkpoints, published
 from jaxsep.audio_reader import AudioReader
 from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
 from jaxsep.engine import initial_masks, initial_state, predict, separate_window, windows_of
@@ -54,12 +55,12 @@ class Separator:
         return self._masker.is_causal
 
     @classmethod
-    def restore(cls, path) -> "Separator":
+    def restore(cls, path: epath.PathLike = published.OWN) -> "Separator":
         """Restores a trained masker.
 
         Args:
           path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
-            the name of a published model, see `jaxsep.published`.
+            a name, see `jaxsep.published`; by default of the model in the package.
 
         Raises:
           jaxsep.checkpoints.CheckpointError: if there is none.

@@ -54,6 +54,8 @@ def main() -> int:
     add("--singing", type=Path, help="collections of free singing")
     add("--speech", type=Path, help="collections of free speech")
     add("--hold_out", nargs="*", default=HELD_OUT, help="names (or their starts) for validation")
+    names = [package.name for package in packages.PACKAGES]
+    add("--packages", nargs="*", choices=names, default=names, metavar="NAME", help="default: all")
     add("--backing_hours", type=float, default=3.5, help="at most, spread over the packages")
     add("--voice_minutes", type=float, default=4.0, help="at most, of one speaker")
     return run(parser, gather)
@@ -74,6 +76,8 @@ def gather(args: argparse.Namespace) -> None:
         singing = _told(*folders.recordings(args.singing, texts, by_speaker=False))
     backing: dict[str, list[Item]] = {}
     for package in packages.PACKAGES:
+        if package.name not in args.packages:
+            continue
         try:
             found = packages.items(package, args.output / "packages", texts)
         except SourceError as error:

@@ -49,16 +49,16 @@ def screen(args: argparse.Namespace) -> None:
     """Screens what wasn't screened yet.
 
     Raises:
-      SourceError: if there is nothing to screen, or no such model.
+      SourceError: if there are no sources, or no such model.
     """
+    if not any((args.sources / split).is_dir() for split in SPLITS):
+        raise SourceError(f"{args.sources}: no train/ or validation/ in it")
     paths = [
         path
         for split in SPLITS
         for path in sorted((args.sources / split).glob("*/accompaniment.flac"))
         if not path.with_name("vocals.flac").exists()
     ]
-    if not paths:
-        raise SourceError(f"{args.sources}: no train/*/accompaniment.flac without vocals in it")
     report = args.sources / "screened.json"
     done: dict[str, Any] = read_json(report) if report.exists() else {}
     try:

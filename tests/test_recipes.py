@@ -1,5 +1,6 @@
 """The recipes: gathering sources, screening music, making speakers sing."""
 
+import dataclasses
 import json
 import sys
 
@@ -15,7 +16,9 @@ pytest.importorskip("pedalboard")
 pyloudnorm = pytest.importorskip("pyloudnorm")
 pyworld = pytest.importorskip("pyworld")
 
-from recipes import effects, folders, gather, melody, packages, screen, sing, singer, voices
+from data_prep.synthetic import BuiltInBand, write_audio
+from jaxsep.checkpoints import read_metadata, restore_best
+from recipes import box, effects, folders, gather, melody, packages, screen, sing, singer, voices
 from recipes.melody import FRAME, Melody, Note
 from recipes.sources import BACKING, RATE, SourceError, is_held_out
 
@@ -218,6 +221,25 @@ def test_licences_of_folders_are_told_apart(tmp_path):
 def test_held_out_names_are_whole_words():
     assert is_held_out("tuxpaint-el", ["tuxpaint-el"]) and is_held_out("game-song", ["game"])
     assert not is_held_out("tuxpaint-elx", ["tuxpaint-el"])
+
+
+def test_the_whole_recipe_ends_with_a_model(tiny_workdir, tmp_path, monkeypatch):
+    album = BuiltInBand(3, seed=1, duration=4.0)
+    for track in album.tracks():
+        split = "validation" if track.split == "validation" else "train"
+        write_audio(album, dataclasses.replace(track, split=split), tmp_path / "album")
+    (tmp_path / "album/LICENSE").write_text("CC0")
+    write(tmp_path / "speech/free/eva.wav", speech(6))
+    (tmp_path / "speech/free/LICENSE").write_text("CC0")
+    flags = ("--output", tmp_path / "box", "--stems", tmp_path / "album",
+             "--speech", tmp_path / "speech", "--screen_model", tiny_workdir)  # fmt: skip
+    assert run(monkeypatch, box.main, "--quick", *flags) == 0
+    checkpoint, masker, _ = restore_best(tmp_path / "box/model")
+    assert masker.fine_bins == 256 and checkpoint.name == "2"
+    (sung,) = (tmp_path / "box/sources/train").glob("sung-*/vocals.flac")
+    assert sung.parent.name == "sung-free-eva-0"
+    sources = read_metadata(checkpoint)["provenance"]["sources"]
+    assert {source["source"] for source in sources} == {"album", "free"}
 
 
 def test_blocks_near_vocals_and_short_remains_are_cut():

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
+# That of jaxsep.published, which takes longer to import than --help should.
+DEFAULT_MODEL = "jaxsep-vocals"
 
 
 def complain(message: str) -> None:
@@ -19,7 +21,11 @@ def complain(message: str) -> None:
 
 def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> None:
     """Adds what describes a stream, and what is wanted of it."""
-    parser.add_argument("--model", required=True, help="a training's workdir, or one checkpoint")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a training's workdir, or one checkpoint; default: jaxsep-vocals, in the package",
+    )
     parser.add_argument(
         "--rate", type=int, default=44100, metavar="HZ", help="sample rate; default: 44100"
     )
@@ -40,14 +46,17 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         action="append",
-        required=True,
         metavar="[NAME=]WORKDIR",
-        help="a training's workdir, one checkpoint, or spleeter-2stems; may be given several times",
+        help="a training's workdir, one checkpoint, or spleeter-2stems; may be given several times;"
+        " default: jaxsep-vocals, in the package",
     )
 
 
-def named_models(texts: list[str]) -> dict[str, str]:
+def named_models(texts: list[str] | None) -> dict[str, str]:
     """Names models that are given as `[NAME=]WORKDIR`; by default after the workdir's folder.
+
+    Args:
+      texts: of `--model`; None stands for the model in the package.
 
     Returns:
       Paths by name. Equal default names are told apart by `-2` and so on.
@@ -56,7 +65,7 @@ def named_models(texts: list[str]) -> dict[str, str]:
       ValueError: if two are given the same name, or a name can't be a folder's and in a table.
     """
     models: dict[str, str] = {}
-    for text in texts:
+    for text in texts or [DEFAULT_MODEL]:
         name, sign, path = text.partition("=")
         if not sign or "/" in name:  # a path may hold the sign as well
             path = text

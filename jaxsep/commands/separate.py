@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.commands import DEFAULT_MODEL, SOME_FAILED, USAGE_ERROR, complain
 
 # Those of jaxsep.audio_writer, which takes longer to import than --help should.
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -19,7 +19,10 @@ def add(commands) -> None:
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
     parser.add_argument(
-        "--model", required=True, help="a training's workdir, one checkpoint, or spleeter-2stems"
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a training's workdir, one checkpoint, or spleeter-2stems; default: jaxsep-vocals, in"
+        " the package",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"

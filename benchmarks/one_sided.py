@@ -1,0 +1,51 @@
+"""What a model makes of music without a voice, and of a voice without music.
+
+    python -m benchmarks.one_sided --model=MODEL [--music FILE ...] [--voice FILE ...]
+
+Prints for each file the energy of the stem that should be empty over that of the file, in dB: the
+lower, the better.
+"""
+
+import argparse
+import datetime
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from jaxsep import published
+from jaxsep.audio_reader import read_audio
+from jaxsep.separator import STEMS, Separator
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What is found where nothing is.")
+    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--music", type=Path, nargs="+", default=[], help="without a voice")
+    parser.add_argument("--voice", type=Path, nargs="+", default=[], help="without music")
+    args = parser.parse_args()
+    separator = Separator.restore(args.model)
+    print(f"{datetime.date.today()}, {describe_machine()}; {args.model}")
+    for files, stem in ((args.music, STEMS[0]), (args.voice, STEMS[1])):
+        if files:
+            print(f"\n| file | {stem} found, dB |\n|---|---|")
+            found = {path: share(separator, path, stem) for path in files}
+            for path, decibels in found.items():
+                print(f"| {path.parent.name}/{path.name} | {decibels:.1f} |")
+            print(f"| median | {statistics.median(found.values()):.1f} |")
+    return 0
+
+
+def share(separator: Separator, path: Path, stem: str) -> float:
+    """Returns the energy of a stem over that of the whole file, in dB."""
+    waveform, rate = read_audio(path)
+    energies = [
+        np.square(x, dtype=np.float64).sum() for x in (separator(waveform, rate)[stem], waveform)
+    ]
+    return float(10 * np.log10((energies[0] + 1e-12) / (energies[1] + 1e-12)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
