@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from jaxsep import partitioning, programs, records
 from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
+from jaxsep.mixing import Mixer, Mixing
 from jaxsep.tfrecord import DataCorruptionError, RecordSource
 
 STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs
@@ -32,6 +33,7 @@ ROWS = (
     *("both, examples/s", "waiting for data, % (below 2)"),
     *("read and checksum, ms/example", "decode, ms/example", "crop and pad, ms/example"),
 )
+WAVEFORM_ROWS = (*ROWS[:5], "mix, ms/example")
 
 
 class Benchmark:
@@ -43,6 +45,11 @@ class Benchmark:
         self._batch_size = config.batch_size
         self._parts = programs.build(config, dataset)
         self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
+        self._mixer, self.rows = None, ROWS
+        if dataset.representation == records.WAVEFORM:
+            mixing = Mixing(**config.mixing)
+            self._mixer = Mixer(dataset, "train", frames=self._crop_frames, mixing=mixing)
+            self.rows = WAVEFORM_ROWS
         self._train_batches = functools.partial(
             train_batches, dataset, batch_size=self._batch_size, crop_frames=self._crop_frames
         )
@@ -51,7 +58,7 @@ class Benchmark:
         self.step_rate()  # compiles
 
     def round(self, number: int) -> list[float]:
-        """Returns the numbers that `ROWS` names."""
+        """Returns the numbers that `rows` names."""
         self._pipeline(number)  # warms the disk: the next two read the same examples
         delivered, consumed = self._pipeline(number), self.step_rate()
         together, share = self._training(number)
@@ -94,6 +101,11 @@ class Benchmark:
 
     def _stages(self, number: int) -> np.ndarray:
         rng, marks = np.random.default_rng(number), []
+        if self._mixer:
+            begun = time.perf_counter()
+            for voice in rng.choice(self._mixer.voices, size=self._batch_size).tolist():
+                self._mixer.mix(voice, rng)
+            return np.array([1e3 * (time.perf_counter() - begun) / self._batch_size])
         for record in rng.integers(len(self._source), size=self._batch_size).tolist():
             _ = self._source[record]  # warms the disk
             marks.append([time.perf_counter()])
@@ -145,7 +157,7 @@ def main() -> None:
     where = f"{datetime.date.today()}, {describe_machine()}"
     print(f"{args.recipe} on {dataset.manifest['name']}, {where}\n")
     print(f"| | median of {args.rounds} | range |\n|---|---|---|")
-    for name, values in zip(ROWS, np.transpose(rounds), strict=True):
+    for name, values in zip(benchmark.rows, np.transpose(rounds), strict=True):
         print(f"| {name} | {np.median(values):.4g} | {values.min():.4g} to {values.max():.4g} |")
 
 

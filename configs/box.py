@@ -15,8 +15,8 @@ from configs import lstm
 
 def get_config() -> ConfigDict:
     config = lstm.get_config()
-    config.update_from_flattened_dict({"model.hidden_size": 640, "model.fine_bins": 256})
-    config.full_train_steps = 5_000
+    config.update_from_flattened_dict({"model.fine_bins": 256})
+    config.full_train_steps = 20_000
     config.crop_frames = 256
     config.schedule = "constant"
     config.ema_decay = 0.998

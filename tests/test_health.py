@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxsep import cli, failures, health, models, partitioning
 from jaxsep.files import absolute
 from jaxsep.losses import LOSSES
-from jaxsep.models.lstm import lstm_scan
+from jaxsep.models.lstm_scan import lstm_scan
 from jaxsep.train_lib import DivergenceError, train_and_evaluate
 
 KINDS = {

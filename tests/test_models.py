@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from jaxsep import models
 from jaxsep.models.common import Normalise, from_bands, num_bands, to_bands
-from jaxsep.models.lstm import lstm_scan
+from jaxsep.models.lstm_scan import lstm_scan
 from jaxsep.stft_config import StftConfig
 
 MONO = StftConfig(sample_rate=8000, channels=1, n_fft=64, hop_length=16)
@@ -142,6 +142,36 @@ def test_lstm_scan_equals_flax(reverse):
     zero = (jnp.zeros((3, 4)), jnp.zeros((3, 4)))
     ours, _, _ = lstm_scan(x, zero, w_ih, w_hh, bias, reverse=reverse, unroll=2)
     np.testing.assert_allclose(ours, rnn.apply(variables, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse):
+    keys = jax.random.split(jax.random.key(0), 6)
+    shapes = [(3, 7, 5), (5, 16), (4, 16), (16,), (3, 4), (3, 4)]
+    arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+    valid = jnp.arange(7) < jnp.array([[7], [4], [0]])
+    weights = jax.random.normal(jax.random.key(1), (3, 7, 4))
+
+    def derived(x, w_ih, w_hh, bias, h, c):
+        """Runs frame by frame, in the plainest way."""
+        outputs = [None] * 7
+        for t in reversed(range(7)) if reverse else range(7):
+            i, f, g, o = jnp.split(x[:, t] @ w_ih + h @ w_hh + bias, 4, axis=-1)
+            new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+            new_h = nn.sigmoid(o) * jnp.tanh(new_c)
+            is_valid = valid[:, t, None]
+            h, c = jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c)
+            outputs[t] = h
+        return jnp.sum(weights * jnp.stack(outputs, axis=1)) + jnp.sum(h * c)
+
+    def ours(x, w_ih, w_hh, bias, *carry):
+        outputs, (h, c), _ = lstm_scan(x, carry, w_ih, w_hh, bias, reverse=reverse, valid=valid)
+        return jnp.sum(weights * outputs) + jnp.sum(h * c)
+
+    found, expected = (
+        jax.value_and_grad(function, argnums=range(6))(*arguments) for function in (ours, derived)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
 
 
 @pytest.mark.parametrize(

@@ -8,77 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxsep.models.common import Dense, MaskHead, Normalise, num_bands
+from jaxsep.models.lstm_scan import LSTMCarry, lstm_scan
 from jaxsep.stft_config import StftConfig
-
-# (h, c): output and cell state, [batch, hidden] each, float32.
-LSTMCarry = tuple[jax.Array, jax.Array]
-
-# A gate nearer than this to fully shut or fully open is saturated: little gradient passes it.
-# Reference: Karpathy et al., Visualizing and understanding recurrent networks, 2015.
-SATURATED = 0.1
-
-
-def lstm_scan(
-    x: jax.Array,
-    carry: LSTMCarry,
-    w_ih: jax.Array,
-    w_hh: jax.Array,
-    bias: jax.Array,
-    *,
-    reverse: bool = False,
-    valid: jax.Array | None = None,
-    unroll: int = 1,
-    dtype: jnp.dtype = jnp.float32,
-    watch: bool = False,
-) -> tuple[jax.Array, LSTMCarry, dict[str, jax.Array] | None]:
-    """Runs one direction of an LSTM layer over time.
-
-    Args:
-      x: inputs `[batch, frames, features]`.
-      carry: state before the first frame (the last, if `reverse`).
-      w_ih: input weights `[features, 4 * hidden]`, gates in the order i, f, g, o.
-      w_hh: recurrent weights `[hidden, 4 * hidden]`.
-      bias: `[4 * hidden]`.
-      reverse: run from the last frame to the first.
-      valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
-      unroll: steps of the scan in one iteration of its loop.
-      dtype: of the matrix products and of the outputs; gates and states are float32.
-      watch: whether to compute the third result.
-
-    Returns:
-      Outputs `[batch, frames, hidden]` in the order of `x`; the state after the last step; and
-      the scalars `saturated` (share of the gates i, f, o) and `cell_max` (largest cell state).
-
-    Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
-    """
-    # The input's part of the gates needs no recurrence: one large product instead of many small.
-    w_ih, w_hh = w_ih.astype(dtype), w_hh.astype(dtype)
-    gates_x = jnp.einsum("btf,fg->tbg", x.astype(dtype), w_ih).astype(jnp.float32) + bias
-
-    def step(carry, inputs):
-        h, c = carry
-        gate_x, is_valid = inputs
-        gates_h = (h.astype(dtype) @ w_hh).astype(jnp.float32)
-        i, f, g, o = jnp.split(gate_x + gates_h, 4, axis=-1)
-        i, f, o = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o)
-        new_c = f * c + i * jnp.tanh(g)
-        new_h = o * jnp.tanh(new_c)
-        if is_valid is not None:
-            new_h, new_c = jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c)
-        return (new_h, new_c), (new_h.astype(dtype), _watch([i, f, o], new_c) if watch else None)
-
-    is_valid = None if valid is None else valid.T[:, :, None]
-    inputs = (gates_x, is_valid)
-    carry, (outputs, seen) = jax.lax.scan(step, carry, inputs, reverse=reverse, unroll=unroll)
-    if seen is not None:
-        seen = {"saturated": jnp.mean(seen["saturated"]), "cell_max": jnp.max(seen["cell_max"])}
-    return jnp.swapaxes(outputs, 0, 1), carry, seen
-
-
-def _watch(gates: list[jax.Array], cell: jax.Array) -> dict[str, jax.Array]:
-    is_open = jnp.stack(gates)
-    saturated = (is_open < SATURATED) | (is_open > 1 - SATURATED)
-    return {"saturated": jnp.mean(saturated), "cell_max": jnp.max(jnp.abs(cell))}
 
 
 def _bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
