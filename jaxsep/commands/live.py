@@ -79,10 +79,12 @@ def run(args: argparse.Namespace) -> int:
         complain(f"needs sounddevice and PortAudio ({error}): pip install 'jaxsep[live]'")
         return USAGE_ERROR
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.separator import Separator
     from jaxsep.streaming import Streamer
 
     quiet_background_errors()
+    keep_compiled_programs()
     try:
         separator = Separator.restore(args.model)
         streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)

@@ -62,10 +62,12 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep import plots
     from jaxsep.audio_reader import AudioError, read_audio
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.pictures import picture_of
     from jaxsep.separator import Separator
 
     quiet_background_errors()
+    keep_compiled_programs()
     try:
         _check_usage(args)
         models = named_models(args.model)

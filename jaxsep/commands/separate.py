@@ -48,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.audio_reader import AudioError
     from jaxsep.audio_writer import WriteError
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.separator import OutputExistsError, Separator, separate_file
 
     quiet_background_errors()
+    keep_compiled_programs()
     try:
         separator = Separator.restore(args.model)
     except (CheckpointError, OSError) as error:

@@ -35,10 +35,12 @@ def add(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+    from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.separator import STEMS, Separator
     from jaxsep.streaming import Streamer
 
     quiet_background_errors()
+    keep_compiled_programs()
     if sys.stdin.isatty():
         complain("stream reads samples from standard input; connect a program or a file to it")
         return USAGE_ERROR
