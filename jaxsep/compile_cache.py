@@ -20,7 +20,7 @@ def keep_compiled_programs() -> None:
     share a home have a folder each, for their processors may differ. A cache that the user has set
     up for JAX (`JAX_COMPILATION_CACHE_DIR`) stays in use.
     """
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     machine = re.sub(r"[^A-Za-z0-9_-]", "_", platform.node()) or "_"
     folder = platformdirs.user_cache_path("jaxsep") / "compiled" / machine
