@@ -19,19 +19,22 @@ class Usage(NamedTuple):
 
 
 def run_module(*arguments: str) -> Usage:
-    """Runs `python -m` in a process of its own.
+    """Runs `python -m` in a process of its own; see `run_program`."""
+    return run_program(sys.executable, "-m", *arguments)
+
+
+def run_program(*command: str) -> Usage:
+    """Runs a program, and waits for it and for the processes that it waits for.
 
     Raises:
       SystemExit: if it fails.
     """
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds, process.returncode = time.perf_counter() - begun, os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"python -m {' '.join(arguments)} failed; run it by itself")
+        raise SystemExit(f"{' '.join(command)} failed; run it by itself")
     unit = 1 if sys.platform == "darwin" else 1024
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
