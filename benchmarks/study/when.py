@@ -1,0 +1,78 @@
+"""When does a stem leak into the vocals: while the voice sounds, or while it is silent?
+
+    python -m benchmarks.study.when --root=ALBUM --stem=drums --model=NAME=WORKDIR [--model=...]
+
+Prints for each model the energy of the masked stem over the stem's, in dB: altogether, in frames
+with voice and in frames without; and which share of what leaked leaked beside the voice.
+"""
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from data_prep.collections import open_collection
+from data_prep.sources import Source, Track
+from jaxsep.commands import add_models, named_models
+from jaxsep.methods import load
+from jaxsep.separator import Separator
+from jaxsep.spectrogram import stft
+
+SOUNDING = 10 ** (-40 / 10)  # energy of a frame with voice, over that of the loudest
+
+
+class Energies(NamedTuple):
+    """Of a stem, `[frames]`: as it is, and as the mask leaves it; and where the voice sounds."""
+
+    stem: np.ndarray
+    masked: np.ndarray
+    is_sung: np.ndarray
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="When a stem leaks into the vocals.")
+    add_models(parser)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--stem", default="drums")
+    args = parser.parse_args()
+    source = open_collection(args.root)
+    tracks = [track for track in source.tracks() if track.split != "train"]
+    print(f"{datetime.date.today()}, {describe_machine()}; {args.stem}, {len(tracks)} songs\n")
+    print("| model | leaked, dB | beside the voice | without voice | share beside the voice |")
+    print("|---|---|---|---|---|")
+    for name, path in named_models(args.model).items():
+        separator = Separator.restore(path)
+        found = [look(separator, source, track, args.stem) for track in tracks]
+        stem, masked, is_sung = (np.concatenate(column) for column in zip(*found, strict=True))
+        cells = [leak(stem[where], masked[where]) for where in (slice(None), is_sung, ~is_sung)]
+        share = masked[is_sung].sum() / masked.sum()
+        print(f"| {name} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {share:.0%} |")
+    return 0
+
+
+def look(separator: Separator, source: Source, track: Track, stem: str) -> Energies:
+    """Measures a song's frames."""
+    recording = load(source, track)
+    waveforms = [recording.stems["vocals"], source.load(track).stems[stem]]
+
+    def magnitude(waveform: np.ndarray) -> np.ndarray:
+        own = separator.to_format(waveform, recording.sample_rate)
+        return np.abs(stft(jnp.asarray(own), separator.stft))
+
+    voice, part = map(magnitude, waveforms)
+    mask = separator.mask(separator.to_format(recording.mixture, recording.sample_rate))
+    loudness, energy, masked = (np.square(x).sum(axis=(1, 2)) for x in (voice, part, mask * part))
+    return Energies(energy, masked, loudness > SOUNDING * loudness.max())
+
+
+def leak(stem: np.ndarray, masked: np.ndarray) -> float:
+    return float(10 * np.log10(masked.sum() / stem.sum()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
