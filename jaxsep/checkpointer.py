@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from jaxsep.checkpoints import (
     sign,
     verify,
 )
-from jaxsep.files import absolute
+from jaxsep.files import absolute, is_remote
 from jaxsep.train_step import TrainState
 
 DAMAGED = "damaged-{step}"  # folder in the workdir for what could not be restored
@@ -227,6 +228,9 @@ def export_model(
     part = output.with_name(f".part-{os.getpid()}")
     try:
         save_model(part / FOLDER / checkpoint.name, params, variables["statistics"], metadata)
+        if not is_remote(output):  # there alone are these notes needed; they name the folder
+            for note in Path(part).rglob("commit_success.txt"):
+                note.unlink()
         part.rename(output)
     finally:
         if part.exists():

@@ -71,3 +71,11 @@ def test_parameters_of_an_unknown_type_are_refused(tiny_workdir, tmp_path, monke
     )
     with pytest.raises(CheckpointError, match="unknown 'object'"):
         checkpoints.restore_best(tiny_workdir)
+
+
+def test_an_exported_model_does_not_say_where_it_was_made(tiny_workdir, tmp_path):
+    assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"]) == 0
+    metadata = next((tmp_path / "small").rglob("metadata/metadata"))
+    for path in (tmp_path / "small").rglob("*"):
+        if path.is_file() and path != metadata:  # which has the config, with the data set's path
+            assert str(tmp_path).encode() not in path.read_bytes(), path
