@@ -105,7 +105,7 @@ class Separator:
 
         Returns:
           The vocals' mask for the frames of `jaxsep.spectrogram.stft`, float32
-          `[frames, channels, bins]` in 0 to 1.
+          `[frames, channels, bins]`.
         """
         magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
         frames, windows = len(magnitude), windows_of(self._masker, MASK_FRAMES)
