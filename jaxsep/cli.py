@@ -12,6 +12,7 @@ from jaxsep.commands import (
     evaluate,
     export,
     health,
+    import_openunmix,
     import_spleeter,
     live,
     plot,
@@ -19,7 +20,17 @@ from jaxsep.commands import (
     stream,
 )
 
-COMMANDS = (separate, stream, live, evaluate, plot, health, export, import_spleeter)
+COMMANDS = (
+    separate,
+    stream,
+    live,
+    evaluate,
+    plot,
+    health,
+    export,
+    import_spleeter,
+    import_openunmix,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
