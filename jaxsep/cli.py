@@ -11,6 +11,7 @@ from jaxsep.commands import (
     complain,
     evaluate,
     export,
+    export_openunmix,
     health,
     import_openunmix,
     import_spleeter,
@@ -30,6 +31,7 @@ COMMANDS = (
     export,
     import_spleeter,
     import_openunmix,
+    export_openunmix,
 )
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import jax
@@ -18,6 +19,9 @@ from jaxsep import models
 from jaxsep.checkpoints import read_metadata, restore_best
 from jaxsep.cli import main
 from jaxsep.importers import openunmix
+from jaxsep.importers.model_folder import write_model
+from jaxsep.importers.openunmix import PUBLISHED_STFT
+from jaxsep.importers.weight_files import read_arrays
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separator import Separator
 from jaxsep.spectrogram import istft, stft
@@ -269,3 +273,168 @@ def test_songs_are_separated_by_an_imported_model(weights, tmp_path):
     )
     assert np.abs(vocals).max() > 0.01
     np.testing.assert_allclose(vocals + rest, mixture, atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("file_format", ["pth", "safetensors"])
+def test_exported_weights_are_those_that_were_imported(
+    weights, tmp_path, capsys, file_format, bidirectional
+):
+    masker = OpenUnmixMasker(CONFIG, **TINY, bidirectional=bidirectional)
+    arrays = random_arrays(masker)
+    (weights / "vocals.pth").write_bytes(pickle.dumps(arrays, 2))
+    model, output = tmp_path / "umx", tmp_path / "files"
+    openunmix.import_weights(weights, model)
+    if file_format == "safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    command = ["export-openunmix", str(model), f"--output={output}", f"--format={file_format}"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    read = read_arrays if file_format == "pth" else safetensors_arrays
+    found = read(output / f"vocals.{file_format}")
+    for name, array in arrays.items():
+        if "bias_ih" in name:
+            array = array + arrays[name.replace("_ih_", "_hh_")]
+        elif "bias_hh" in name or "num_batches" in name:
+            array = np.zeros_like(array)
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.pop(name), array)
+    assert not found
+    provenance = read_metadata(restore_best(model)[0])["provenance"]
+    assert json.loads((output / "vocals.json").read_text())["provenance"] == provenance
+    assert json.loads((output / "separator.json").read_text()) == settings_of(CONFIG)
+
+
+def safetensors_arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def test_a_model_of_another_kind_is_not_exported(tmp_path, capsys):
+    masker = models.create("lstm", CONFIG, hidden_size=4)
+    fields = {"name": "lstm", "hidden_size": 4}
+    write_model(tmp_path / "lstm", CONFIG, fields, models.init(masker, jax.random.key(0)), {})
+    assert main(["export-openunmix", str(tmp_path / "lstm"), f"--output={tmp_path / 'x'}"]) == 2
+    assert_one_line(capsys.readouterr().err, "lstm: a model of another kind", "import-openunmix")
+    assert main(["export-openunmix", str(tmp_path / "no"), f"--output={tmp_path / 'x'}"]) == 2
+    assert_one_line(capsys.readouterr().err, "no: no such folder")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """The package, with its PyTorch."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    # It is imported for reading files and for resampling.
+    monkeypatch.setitem(sys.modules, "torchaudio", types.ModuleType("torchaudio"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("openunmix.model", reason="openunmix is not installed")
+
+
+SHAPES = {
+    "umxhq": (PUBLISHED_STFT, {}),
+    "unidirectional": (PUBLISHED_STFT, {"bidirectional": False}),
+    "umxl": (PUBLISHED_STFT, {"hidden_size": 1024}),
+    "umxse": (
+        StftConfig(sample_rate=16000, channels=1, n_fft=1024, hop_length=256),
+        {"hidden_size": 256, "low_bins": 513},
+    ),
+}
+
+
+def make_both(package, folder: Path, config: StftConfig, **fields):
+    """Makes the package's network, with random weights, and ours by its file."""
+    import torch
+
+    masker = OpenUnmixMasker(config, **fields)
+    network = package.OpenUnmix(
+        nb_bins=config.bins,
+        nb_channels=config.channels,
+        hidden_size=masker.hidden_size,
+        nb_layers=masker.num_layers,
+        unidirectional=masker.is_causal,
+        max_bin=masker.low_bins,
+    ).eval()
+    state = {name: torch.from_numpy(array) for name, array in random_arrays(masker).items()}
+    network.load_state_dict(state)
+    torch.save(network.state_dict(), folder / "vocals.pth")
+    (folder / "separator.json").write_text(json.dumps(settings_of(config)))
+    openunmix.import_weights(folder, folder / "model")
+    return network, *restore_best(folder / "model")[1:]
+
+
+@pytest.mark.parametrize(("config", "fields"), SHAPES.values(), ids=SHAPES)
+def test_estimates_of_the_vocals_equal_the_packages(package, tmp_path, config, fields):
+    import torch
+
+    network, masker, variables = make_both(package, tmp_path, config, **fields)
+    mixture = magnitudes(20, config)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(mixture.transpose(0, 2, 3, 1).copy())).numpy()
+    found = (predict(masker, variables, mixture) * mixture).transpose(0, 2, 3, 1)
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert error < 2e-6
+
+
+def test_transforms_equal_the_packages(package):
+    import torch
+
+    transform, inverse = package.make_filterbanks(n_fft=256, n_hop=64, center=True)
+    waveform = np.random.default_rng(0).uniform(-1, 1, (5000, 2)).astype("f4")
+    theirs = transform(torch.from_numpy(waveform.T.copy())[None])
+    ours = np.asarray(stft(jnp.asarray(waveform), CONFIG))
+    expected = torch.view_as_complex(theirs)[0].numpy().transpose(2, 0, 1)
+    # The package mirrors the sound at both ends, where there is silence here.
+    np.testing.assert_allclose(ours[2:-2], expected[2:-2], atol=1e-5 * CONFIG.full_scale)
+    mask = np.random.default_rng(1).uniform(0, 1, expected.shape).astype("f4")
+    masked = torch.from_numpy((mask * expected).transpose(1, 2, 0).copy())
+    expected = inverse(torch.view_as_real(masked)[None], length=5000)[0].numpy().T
+    found = istft(jnp.asarray(masked.numpy().transpose(2, 0, 1)), CONFIG, length=5000)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@BOTH
+def test_songs_are_separated_as_by_the_package(package, tmp_path, bidirectional):
+    import torch
+
+    network, masker, variables = make_both(
+        package, tmp_path, CONFIG, **{**TINY, "hidden_size": 64}, bidirectional=bidirectional
+    )
+    peer = package.Separator(
+        {"vocals": network}, niter=0, residual=True, sample_rate=8000.0, n_fft=256, n_hop=64
+    )
+    # Silence around, for the package mirrors the sound at both ends; and as long that the LSTMs are
+    # at rest, for the first frame of ours is one earlier.
+    song = np.random.default_rng(0).uniform(-1, 1, (9000, 2)).astype("f4")
+    waveform = np.pad(song, ((8000, 8000), (0, 0)))
+    with torch.no_grad():
+        estimates = peer(torch.from_numpy(waveform.T.copy())[None])[0].numpy()
+    stems = Separator(masker, variables)(waveform, 8000)
+    for stem, expected in zip(("vocals", "accompaniment"), estimates, strict=True):
+        np.testing.assert_allclose(stems[stem], expected.T, atol=1e-5)
+
+
+def test_unidirectional_weights_that_the_packages_loader_refuses_are_read(package, tmp_path):
+    from openunmix.utils import load_target_models
+
+    _, masker, _ = make_both(package, tmp_path, CONFIG, **TINY, bidirectional=False)
+    args = {"nfft": 256, "nb_channels": 2, "hidden_size": 8, "unidirectional": True}
+    (tmp_path / "vocals.json").write_text(json.dumps({"args": args}))
+    with pytest.raises(RuntimeError, match="size mismatch for lstm"):
+        load_target_models(["vocals"], str(tmp_path))
+    assert masker.is_causal
+
+
+def test_the_package_separates_with_exported_weights(package, tmp_path):
+    import torch
+    from openunmix.utils import load_separator
+
+    network, _, _ = make_both(package, tmp_path, CONFIG, **{**TINY, "num_layers": 3})
+    assert main(["export-openunmix", str(tmp_path / "model"), f"--output={tmp_path / 'out'}"]) == 0
+    peer = load_separator(str(tmp_path / "out"), targets=["vocals"], niter=0).eval()
+    mixture = torch.from_numpy(magnitudes().transpose(0, 2, 3, 1).copy())
+    with torch.no_grad():
+        found, expected = peer.target_models["vocals"](mixture), network(mixture)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
