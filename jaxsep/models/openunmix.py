@@ -15,6 +15,7 @@ from jaxsep.models.common import FixedNorm
 from jaxsep.models.lstm import LSTMLayer, LSTMMasker
 from jaxsep.models.lstm_scan import LSTMCarry
 from jaxsep.stft_config import StftConfig
+from jaxsep.wiener import WINDOW_FRAMES
 
 
 class InputScale(nn.Module):
@@ -65,9 +66,10 @@ class OpenUnmixMasker(nn.Module):
     lead_frames = 0
     # The network knows levels: Open-Unmix gives it a single channel twice, as it is.
     mono_gain = 1.0
-    # Open-Unmix takes a song as a whole, in memory that grows with it.
-    window_frames = LSTMMasker.window_frames
+    # Open-Unmix takes a song as a whole, in memory that grows with it. It filters it (see
+    # `jaxsep.wiener`) in windows; three of them are ready at a time.
     overlap_frames = LSTMMasker.overlap_frames
+    window_frames = 3 * WINDOW_FRAMES + overlap_frames
 
     def __post_init__(self):
         super().__post_init__()
