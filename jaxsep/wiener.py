@@ -4,7 +4,8 @@ Expectation maximisation refines what a mask has found: each source is taken to 
 each frame and bin, and in each bin a place between the channels that stays for some seconds.
 
 Reference: Nugraha, Liutkus and Vincent, Multichannel music separation with deep neural networks,
-2016, in the form and with the constants of the package `openunmix` 1.3.0.
+2016, in the form and with the constants of the package `openunmix` 1.3.0 (which, unlike this, takes
+a mixture of exactly 0 for one of 1).
 """
 
 import functools
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 WINDOW_FRAMES = 300  # in which a source stays in its place; 7 s of Open-Unmix's frames
 EPSILON = 1e-10
-LOUDEST = 10.0  # what the mixture's magnitudes are brought down to, for float32's sake
+LOUDEST = 10.0  # mixtures of larger magnitudes are scaled down to it, for the sake of float32
 
 _einsum = functools.partial(jnp.einsum, precision="highest")
 

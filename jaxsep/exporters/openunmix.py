@@ -1,5 +1,8 @@
 """Models of Open-Unmix's kind, made into the files that its package reads."""
 
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
