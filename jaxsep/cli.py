@@ -11,7 +11,9 @@ from jaxsep.commands import (
     complain,
     evaluate,
     export,
+    export_openunmix,
     health,
+    import_openunmix,
     import_spleeter,
     live,
     plot,
@@ -19,7 +21,18 @@ from jaxsep.commands import (
     stream,
 )
 
-COMMANDS = (separate, stream, live, evaluate, plot, health, export, import_spleeter)
+COMMANDS = (
+    separate,
+    stream,
+    live,
+    evaluate,
+    plot,
+    health,
+    export,
+    import_spleeter,
+    import_openunmix,
+    export_openunmix,
+)
 
 
 def main(argv: list[str] | None = None) -> int:

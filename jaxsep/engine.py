@@ -6,6 +6,7 @@ cross-faded there. A causal masker needs no overlap, and windows of any length g
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxsep.spectrogram import analyse, overlap_weight, synthesise
+from jaxsep.wiener import refine_vocals
 
 # What passes from window to window: `masks` of `predict`, and `tail`, the sound to be added to.
 State = dict[str, Any]
@@ -94,7 +96,13 @@ def predict(
 
 
 def separate_window(
-    masker: nn.Module, variables: dict, state: State, window: jax.Array, valid: jax.Array
+    masker: nn.Module,
+    variables: dict,
+    state: State,
+    window: jax.Array,
+    valid: jax.Array,
+    *,
+    wiener_iterations: int = 0,
 ) -> tuple[State, jax.Array]:
     """Separates a window.
 
@@ -104,6 +112,7 @@ def separate_window(
       state: of the window before, or `initial_state`.
       window: `[items, (frames - 1) * hop_length + n_fft, channels]`.
       valid: as in `predict`.
+      wiener_iterations: by which the masked spectrogram is refined, see `jaxsep.wiener`.
 
     Returns:
       The next state, and the vocals of the window's first `step * hop_length` samples.
@@ -111,7 +120,12 @@ def separate_window(
     config = masker.stft
     spectrogram = analyse(window, config)
     masks, mask = predict(masker, variables, state["masks"], jnp.abs(spectrogram), valid)
-    sound = synthesise(mask * spectrogram[:, : mask.shape[1]], config) / overlap_weight(config)
+    mixture = spectrogram[:, : mask.shape[1]]
+    vocals = mask * mixture
+    if wiener_iterations:
+        refine = functools.partial(refine_vocals, iterations=wiener_iterations)
+        vocals = jax.vmap(refine)(vocals, mixture)
+    sound = synthesise(vocals, config) / overlap_weight(config)
     # The first samples lack the frames before the window, which left their part; the last ones lack
     # those of the next.
     num_ready, tail = mask.shape[1] * config.hop_length, state["tail"]

@@ -1,7 +1,11 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -21,6 +25,21 @@ def write_text(path: epath.PathLike, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder to be filled, which is renamed to `path` if nothing is raised.
+
+    Args:
+      path: of a folder that isn't there yet, on a local disk; its parent is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
+        folder = Path(part) / path.name
+        folder.mkdir()
+        yield folder
+        folder.rename(path)
 
 
 def read_json(path: epath.PathLike) -> Any:

@@ -20,6 +20,7 @@ from jaxsep.engine import initial_masks, initial_state, predict, separate_window
 from jaxsep.passage import Passage
 from jaxsep.prefetch import prefetch
 from jaxsep.spectrogram import stft
+from jaxsep.wiener import WINDOW_FRAMES
 
 STEMS = ("vocals", "accompaniment")
 BLOCK_FRAMES = 128
@@ -40,33 +41,44 @@ class Separator:
     Args:
       masker: of `jaxsep.models`.
       variables: its parameters and statistics.
+      wiener_iterations: by which what the mask finds is refined, see `jaxsep.wiener`.
+
+    Raises:
+      ValueError: if the iterations are negative.
     """
 
-    def __init__(self, masker: nn.Module, variables: dict):
+    def __init__(self, masker: nn.Module, variables: dict, *, wiener_iterations: int = 0):
+        if wiener_iterations < 0:
+            raise ValueError(f"wiener_iterations={wiener_iterations} must be 0 or more")
         self.stft = masker.stft
         self._masker = masker
         self._variables = variables
-        self._separate_window = jax.jit(functools.partial(separate_window, masker))
+        self._refines = wiener_iterations > 0
+        step = functools.partial(separate_window, masker, wiener_iterations=wiener_iterations)
+        self._separate_window = jax.jit(step)
         self._predict = jax.jit(functools.partial(predict, masker))
 
     @property
     def is_causal(self) -> bool:
         """Whether it can separate sound as it comes."""
-        return self._masker.is_causal
+        return self._masker.is_causal and not self._refines
 
     @classmethod
-    def restore(cls, path: epath.PathLike = published.OWN) -> "Separator":
+    def restore(
+        cls, path: epath.PathLike = published.OWN, *, wiener_iterations: int = 0
+    ) -> "Separator":
         """Restores a trained masker.
 
         Args:
           path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
             a name, see `jaxsep.published`; by default of the model in the package.
+          wiener_iterations: of the separator.
 
         Raises:
           jaxsep.checkpoints.CheckpointError: if there is none.
         """
         _, masker, variables = checkpoints.restore_best(path)
-        return cls(masker, variables)
+        return cls(masker, variables, wiener_iterations=wiener_iterations)
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """Separates a waveform.
@@ -105,7 +117,7 @@ class Separator:
 
         Returns:
           The vocals' mask for the frames of `jaxsep.spectrogram.stft`, float32
-          `[frames, channels, bins]` in 0 to 1.
+          `[frames, channels, bins]`.
         """
         magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
         frames, windows = len(magnitude), windows_of(self._masker, MASK_FRAMES)
@@ -132,10 +144,10 @@ class Separator:
         Yields:
           Blocks of the mixture, unchanged but of other lengths, each with its vocals, float32.
         """
-        passage = None
+        passage, block_frames = None, WINDOW_FRAMES if self._refines else BLOCK_FRAMES
         for block in blocks:
             if passage is None:
-                passage = self.begin(sample_rate, block.shape[1], block_frames=BLOCK_FRAMES)
+                passage = self.begin(sample_rate, block.shape[1], block_frames=block_frames)
             yield passage.push(block)
         if passage is not None:
             yield passage.finish()

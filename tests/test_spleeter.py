@@ -193,7 +193,7 @@ def test_segments_begin_with_the_frame_at_the_songs_first_sample():
     ("name", "change", "words"),
     [
         ("up3.0.weight", None, "vocals: there is no array up3.0.weight"),
-        ("up8.0.weight", np.zeros(3, "f4"), "up8.0.weight is no array of Spleeter's"),
+        ("up8.0.weight", np.zeros(3, "f4"), "up8.0.weight is no array of this network"),
         (
             "up2.0.weight",
             np.zeros((8, 64, 5, 5), "f4"),

@@ -38,6 +38,14 @@ def add(commands) -> None:
         choices=("16", "24", "32f"),
         help="of wav and flac; 32f is float; default: the song's own",
     )
+    parser.add_argument(
+        "--wiener_iterations",
+        type=int,
+        default=0,
+        metavar="N",
+        help="refine the vocals by where they are between the channels, as Open-Unmix does once;"
+        " default: 0",
+    )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     there.add_argument("--resume", action="store_true", help="skip songs whose stems are there")
@@ -51,10 +59,13 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.separator import OutputExistsError, Separator, separate_file
 
+    if args.wiener_iterations < 0:
+        complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
+        return USAGE_ERROR
     quiet_background_errors()
     keep_compiled_programs()
     try:
-        separator = Separator.restore(args.model)
+        separator = Separator.restore(args.model, wiener_iterations=args.wiener_iterations)
     except (CheckpointError, OSError) as error:
         complain(f"--model: {error}")
         return USAGE_ERROR

@@ -4,23 +4,15 @@ The package is a port of Spleeter to PyTorch, under the MIT licence, and its che
 of NumPy arrays, one for each stem. It is never imported, for it would import PyTorch.
 """
 
-import dataclasses
-import functools
 import hashlib
 import importlib.metadata
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
-from etils import epath
-from flax import traverse_util
 
-from jaxsep import models
-from jaxsep.checkpointer import save_model
-from jaxsep.checkpoints import FOLDER
+from jaxsep.importers.model_folder import ImportWeightsError, Target, arrange, write_model
 from jaxsep.importers.safe_pickle import UnsafePickleError
 from jaxsep.importers.weight_files import read_arrays
 from jaxsep.models.spleeter import LEVELS, SpleeterMasker
@@ -35,19 +27,6 @@ PROVENANCE = {
     "training": "trained by Deezer on its own data sets, Bean among them"
     " (Hennequin et al., 2020, doi:10.21105/joss.02154)",
 }
-
-
-class ImportWeightsError(Exception):
-    """There are no usable weights; the one-line message says where and why."""
-
-
-class _Target(NamedTuple):
-    """Where an array goes, and how it is turned round on the way."""
-
-    collection: str
-    layer: str
-    leaf: str
-    convert: Callable[[np.ndarray], np.ndarray]
 
 
 def installed_weights() -> Path:
@@ -81,17 +60,8 @@ def import_weights(folder: Path, output: Path, *, extension: str = "zeros") -> N
     if output.exists():
         raise ImportWeightsError(f"{output} is already there; give the model another folder")
     variables = to_variables(_read(folder), SpleeterMasker(STFT, extension))
-    metadata = {
-        "sdr": None,
-        "stft": dataclasses.asdict(STFT),
-        "config": {"model": {"name": "spleeter", "extension": extension}},
-        "provenance": {**PROVENANCE, **_source(folder)},
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".part-") as part:
-        model = epath.Path(part) / output.name
-        save_model(model / FOLDER / "0", variables["params"], variables["statistics"], metadata)
-        model.rename(output)
+    fields = {"name": "spleeter", "extension": extension}
+    write_model(output, STFT, fields, variables, {**PROVENANCE, **_source(folder)})
 
 
 def _read(folder: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -131,32 +101,18 @@ def to_variables(
     Raises:
       ImportWeightsError: if an array is missing, is one too many or has another shape.
     """
-    wanted: dict[Any, Any] = traverse_util.flatten_dict(
-        jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
-    )
-    targets, variables = dict(_targets()), {}
-    for stem, arrays in stems.items():
-        if missing := targets.keys() - arrays.keys():
-            raise ImportWeightsError(f"{stem}: there is no array {min(missing)}")
-        if unknown := arrays.keys() - targets.keys() - _unused():
-            raise ImportWeightsError(f"{stem}: {min(unknown)} is no array of Spleeter's network")
-        for name, (collection, layer, leaf, convert) in targets.items():
-            path = (collection, stem, layer, leaf)
-            try:
-                array = convert(arrays[name])
-            except ValueError:  # too few axes
-                array = arrays[name]
-            if (array.shape, array.dtype) != (wanted[path].shape, wanted[path].dtype):
-                raise ImportWeightsError(
-                    f"{stem}: {name} of the shape {arrays[name].shape} and the type {array.dtype}"
-                    f" doesn't make {'/'.join(path)}, {wanted[path].shape} of {wanted[path].dtype}"
-                )
-            variables[path] = np.ascontiguousarray(array)
-    return traverse_util.unflatten_dict(variables)
+    targets = {
+        stem: {
+            name: Target((collection, stem, layer, leaf), convert)
+            for name, ((collection, layer, leaf), convert) in _targets()
+        }
+        for stem in stems
+    }
+    return arrange(masker, stems, targets, unused=_unused())
 
 
-def _targets() -> Iterator[tuple[str, _Target]]:
-    """Yields each array's name in the package and where it goes."""
+def _targets() -> Iterator[tuple[str, Target]]:
+    """Yields each array's name in the package and where it goes in its stem's network."""
     for level in range(1, LEVELS + 1):
         yield from _convolution(f"down{level}_conv.1", f"down_{level}", _to_kernel)
         yield from _convolution(f"up{level}.0", f"up_{level}", _to_transposed_kernel)
@@ -171,16 +127,16 @@ def _unused() -> set[str]:
     return {name for name, _ in _norm(f"down{LEVELS}_act.0", "")}
 
 
-def _convolution(name: str, layer: str, to_kernel) -> Iterator[tuple[str, _Target]]:
-    yield f"{name}.weight", _Target("params", layer, "kernel", to_kernel)
-    yield f"{name}.bias", _Target("params", layer, "bias", np.asarray)
+def _convolution(name: str, layer: str, to_kernel) -> Iterator[tuple[str, Target]]:
+    yield f"{name}.weight", Target(("params", layer, "kernel"), to_kernel)
+    yield f"{name}.bias", Target(("params", layer, "bias"), np.asarray)
 
 
-def _norm(name: str, layer: str) -> Iterator[tuple[str, _Target]]:
-    yield f"{name}.weight", _Target("params", layer, "scale", np.asarray)
-    yield f"{name}.bias", _Target("params", layer, "bias", np.asarray)
-    yield f"{name}.running_mean", _Target("statistics", layer, "mean", np.asarray)
-    yield f"{name}.running_var", _Target("statistics", layer, "var", np.asarray)
+def _norm(name: str, layer: str) -> Iterator[tuple[str, Target]]:
+    yield f"{name}.weight", Target(("params", layer, "scale"), np.asarray)
+    yield f"{name}.bias", Target(("params", layer, "bias"), np.asarray)
+    yield f"{name}.running_mean", Target(("statistics", layer, "mean"), np.asarray)
+    yield f"{name}.running_var", Target(("statistics", layer, "var"), np.asarray)
 
 
 def _to_kernel(weight: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Every masker is a Flax module with
 
     mask, carry = masker.apply(variables, magnitude, carry, valid=valid)
 
-* `magnitude`, `mask`: `[batch, frames, channels, bins]`; the mask lies in 0 to 1;
+* `magnitude`, `mask`: `[batch, frames, channels, bins]`; the mask lies in 0 to 1, but for
+  Open-Unmix's, which has no upper limit;
 * `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
 
@@ -28,10 +29,16 @@ from flax import linen as nn
 
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.mlp import MLPMasker
+from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.spleeter import SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
-MASKERS = {"mlp": MLPMasker, "lstm": LSTMMasker, "spleeter": SpleeterMasker}
+MASKERS = {
+    "mlp": MLPMasker,
+    "lstm": LSTMMasker,
+    "spleeter": SpleeterMasker,
+    "openunmix": OpenUnmixMasker,
+}
 DTYPES = ("float32", "bfloat16")
 
 

@@ -141,6 +141,27 @@ class Dense(nn.Dense):
         return self.activation(super().__call__(inputs))
 
 
+class FixedNorm(nn.Module):
+    """Batch normalisation by the statistics of the training, which are only read.
+
+    Attributes:
+      epsilon: is added to the variance.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., filters]` to the same shape."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("statistics", "mean", jnp.zeros, shape).value
+        var = self.variable("statistics", "var", jnp.ones, shape).value
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
 class MaskHead(nn.Module):
     """Answers with a mask: a dense layer and a sigmoid.
 

@@ -10,27 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxsep.models.common import FixedNorm
 from jaxsep.stft_config import StftConfig
 
 EXTENSIONS = ("zeros", "average")
 STEMS = ("vocals", "accompaniment")
 LEVELS = 6  # each halves the frames and the bins
 EPSILON = 1e-10  # where both stems are silent, each gets half
-
-
-class FixedNorm(nn.Module):
-    """Batch normalisation by the statistics of the training, which are only read."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[..., filters]` to the same shape."""
-        shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("statistics", "mean", jnp.zeros, shape).value
-        var = self.variable("statistics", "var", jnp.ones, shape).value
-        factor = scale * jax.lax.rsqrt(var + 1e-3)
-        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+NORM_EPSILON = 1e-3
 
 
 class UNet(nn.Module):
@@ -50,7 +37,7 @@ class UNet(nn.Module):
         x, skips = magnitude, []
         for level in range(LEVELS):
             if level:
-                x = nn.leaky_relu(FixedNorm(name=f"down_{level}_norm")(x), 0.2)
+                x = nn.leaky_relu(FixedNorm(NORM_EPSILON, name=f"down_{level}_norm")(x), 0.2)
             name = f"down_{level + 1}"
             # All around, what a stride of 2 needs, and the odd one behind (as in TensorFlow).
             padding = ((1, 2), (1, 2))
@@ -63,7 +50,7 @@ class UNet(nn.Module):
             # The transpose of the padding above: of 2n + 3 rows it leaves 2n.
             padding = ((3, 2), (3, 2))
             x = nn.ConvTranspose(filters, (5, 5), (2, 2), padding, dtype=self.dtype, name=name)(x)
-            x = FixedNorm(name=f"{name}_norm")(nn.relu(x))
+            x = FixedNorm(NORM_EPSILON, name=f"{name}_norm")(nn.relu(x))
             if skips:
                 x = jnp.concatenate([skips.pop(), x], axis=-1)
         logits = nn.Conv(

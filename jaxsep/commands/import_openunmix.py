@@ -1,0 +1,49 @@
+"""`jaxsep import-openunmix`: the vocals' weights of an Open-Unmix become a model of jaxsep."""
+
+import argparse
+from pathlib import Path
+
+from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "import-openunmix",
+        help="make a model of Open-Unmix's weights for vocals",
+        description="Reads Open-Unmix's weights for vocals, published or of a training of one's"
+        " own, without running anything in them, and writes a model that every command takes as"
+        " --model. PyTorch isn't needed.",
+    )
+    parser.add_argument(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="the vocals' .pth file, or the folder that it is in; beside it separator.json, unless"
+        " it is a published one",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="MODELDIR", help="folder for the model"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from jaxsep.checkpoints import quiet_background_errors
+    from jaxsep.importers.model_folder import ImportWeightsError
+    from jaxsep.importers.openunmix import import_weights
+
+    quiet_background_errors()
+    try:
+        provenance = import_weights(args.path, args.output)
+    except ImportWeightsError as error:
+        complain(str(error))
+        return USAGE_ERROR
+    except OSError as error:
+        complain(f"{args.output}: can't be written ({error.strerror or error})")
+        return SOME_FAILED
+    if provenance["licence"]:
+        complain(f"these are the weights of {provenance['model']}: {provenance['licence']}")
+    else:
+        complain("the licence of these weights isn't known; ask whoever trained them")
+    print(args.output)
+    return 0

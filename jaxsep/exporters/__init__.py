@@ -1,0 +1,1 @@
+"""Models of jaxsep, made into what other programs read."""

@@ -1,0 +1,84 @@
+"""Models of Open-Unmix's kind, made into the files that its package reads."""
+
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+from flax import traverse_util
+
+from jaxsep import checkpoints
+from jaxsep.exporters.torch_file import write_torch_file
+from jaxsep.files import new_folder, write_json
+from jaxsep.importers.openunmix import SETTING_NAMES, SETTINGS, array_places
+from jaxsep.models.openunmix import OpenUnmixMasker
+
+Writer = Callable[[Path, Mapping[str, np.ndarray]], None]
+
+
+class ExportError(Exception):
+    """A model can't be exported; the one-line message says which and why."""
+
+
+def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "pth") -> None:
+    """Writes the folder of a target as Open-Unmix's training leaves it, or nothing.
+
+    Args:
+      source: a model directory, or one checkpoint.
+      output: for the weights and their settings; not there yet.
+      file_format: of the weights, one of `WRITERS`.
+
+    Raises:
+      ExportError: if the model is of another kind, there is something at `output`, or a package is
+        missing.
+      jaxsep.checkpoints.CheckpointError: if there is no sound checkpoint.
+      OSError: if the files can't be written.
+    """
+    if output.exists():
+        raise ExportError(f"{output} is already there; give the weights another folder")
+    checkpoint, masker, variables = checkpoints.restore_best(source)
+    if not isinstance(masker, OpenUnmixMasker):
+        raise ExportError(
+            f"{source}: a model of another kind than Open-Unmix's package runs; give one of"
+            " `jaxsep import-openunmix`"
+        )
+    stft = masker.stft
+    settings = {key: getattr(stft, field) for field, key in SETTING_NAMES.items()}
+    args = {**settings, "hidden_size": masker.hidden_size, "unidirectional": masker.is_causal}
+    provenance = checkpoints.read_metadata(checkpoint).get("provenance")
+    with new_folder(output) as folder:
+        WRITERS[file_format](folder / f"vocals.{file_format}", to_arrays(variables, masker))
+        write_json(folder / "vocals.json", {"args": args, "provenance": provenance})
+        write_json(folder / SETTINGS, settings)
+
+
+def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str, np.ndarray]:
+    """Returns a masker's variables as the arrays of a state_dict, by their names in the package.
+
+    Of the two biases of its LSTM the second is zero, and no batch has been counted.
+    """
+    leaves = traverse_util.flatten_dict(variables)
+    arrays = {
+        name: np.ascontiguousarray(np.asarray(leaves[place]).T)
+        for name, place in array_places(masker)
+    }
+    second = {name: np.zeros_like(arrays[name]) for name in arrays if "bias_hh" in name}
+    counts = {f"bn{number}.num_batches_tracked": np.array(0) for number in (1, 2, 3)}
+    return {**arrays, **second, **counts}
+
+
+def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise ExportError(
+            "safetensors isn't installed; run `pip install safetensors`, or export as pth"
+        ) from error
+    save_file(dict(arrays), path)
+
+
+WRITERS: dict[str, Writer] = {"pth": write_torch_file, "safetensors": _write_safetensors}
