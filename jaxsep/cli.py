@@ -17,9 +17,10 @@ from jaxsep.commands import (
     plot,
     separate,
     stream,
+    studio,
 )
 
-COMMANDS = (separate, stream, live, evaluate, plot, health, export, import_spleeter)
+COMMANDS = (separate, studio, stream, live, evaluate, plot, health, export, import_spleeter)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -102,6 +102,11 @@ def to_picture(energy: np.ndarray, stft: StftConfig, *, start: float = 0.0) -> P
     return Picture((weights @ columns.T).astype(np.float32), seconds, hertz)
 
 
+def window_samples(sample_rate: int) -> int:
+    """Returns the window's length of `picture_of`: of a waveform at that rate, in Hz."""
+    return max(64, 2 ** round(math.log2(WINDOW_SECONDS * sample_rate)))
+
+
 def picture_of(waveform: np.ndarray, sample_rate: int, part: tuple[float, float]) -> Picture:
     """Pictures a part of a waveform, with a window of about `WINDOW_SECONDS`.
 
@@ -110,7 +115,7 @@ def picture_of(waveform: np.ndarray, sample_rate: int, part: tuple[float, float]
       sample_rate: in Hz.
       part: where it begins and ends, in seconds.
     """
-    n_fft = max(64, 2 ** round(math.log2(WINDOW_SECONDS * sample_rate)))
+    n_fft = window_samples(sample_rate)
     hop = n_fft // 4
     num_samples = (part[1] - part[0]) * sample_rate
     while hop > n_fft // 32 and num_samples / hop < MAX_COLUMNS / 2:  # a short part, more closely
