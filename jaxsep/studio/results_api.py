@@ -22,20 +22,20 @@ Format = Literal["wav", "flac", "mp3"]
 Tile = Annotated[int, InPath(ge=0, le=100_000, description="Its number.")]
 
 router = APIRouter(prefix="/api/jobs/{id}")
-_one_at_a_time = threading.Lock()  # for the separation needs the processor as well
+# Of what takes long, as the separation needs the processor as well; samples are never late.
+_one_at_a_time = threading.Lock()
 
 
 @contextlib.contextmanager
 def _files_of(job: Job, track: str = "original") -> Iterator[None]:
-    """Waits for a turn; answers 404 if the track isn't one, or the song is removed meanwhile."""
+    """Answers 404 if the track isn't one, or the song is removed meanwhile."""
     names = tracks.track_names(job)
     if track not in names:
         raise HTTPException(404, f"no such track; there is {', '.join(names)}")
-    with _one_at_a_time:
-        try:
-            yield
-        except FileNotFoundError:
-            raise HTTPException(404, "no such song; it may have been removed") from None
+    try:
+        yield
+    except FileNotFoundError:
+        raise HTTPException(404, "no such song; it may have been removed") from None
 
 
 def _sends(media_type: str, *codes: int) -> dict[str, Any]:
@@ -70,14 +70,14 @@ def peaks(job: TheJob, track: str, tile: Tile) -> list[float]:
 @router.get(f"{TRACK}/spectrogram/{{tile}}", **_sends("image/png", 404, 409))
 def spectrogram(job: TheJob, track: str, tile: Tile) -> Response:
     """Draws a tile of a track."""
-    with _files_of(job, track):
+    with _one_at_a_time, _files_of(job, track):
         return _image(tracks.spectrogram(job, track, tile))
 
 
 @router.get(f"{TRACK}/mask/{{tile}}", **_sends("image/png", 404, 409))
 def mask(job: TheJob, track: str, tile: Tile) -> Response:
     """Draws how much of the original is in a tile of a track."""
-    with _files_of(job, track):
+    with _one_at_a_time, _files_of(job, track):
         return _image(tracks.mask(job, track, tile))
 
 
@@ -85,7 +85,7 @@ def mask(job: TheJob, track: str, tile: Tile) -> Response:
 def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
     """Sends a stem as a file, as `jaxsep separate` would write it."""
     stem, _, number = track.partition("-")
-    with _files_of(job, track):
+    with _one_at_a_time, _files_of(job, track):
         if not number:
             raise HTTPException(404, "the original isn't a stem")
         _check_done(job)
@@ -97,7 +97,7 @@ def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
 @router.get("/stems.zip", **_sends("application/zip", 400, 404, 409))
 def stems(job: TheJob, format: Format = "wav") -> FileResponse:
     """Sends all stems in a zip file, a folder for each model."""
-    with _files_of(job):
+    with _one_at_a_time, _files_of(job):
         _check_done(job)
         path = downloads.write_zip(job, format)
     return FileResponse(path, filename=f"{Path(job.name).stem} - stems.zip")
