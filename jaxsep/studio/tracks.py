@@ -11,7 +11,7 @@ from jaxsep.studio.jobs import Job
 
 # One scale for all songs and tracks: dB below a sine at full scale.
 LOUDEST_DB, QUIETEST_DB = -10, -90
-PEAKS_PER_TILE = 120
+PEAKS_PER_TILE, COLUMNS_PER_TILE = 120, 240
 MARGIN_SECONDS = 0.1  # at both sides of a part, for the frames at its edges
 KEPT_COLOUR = (0.15, 0.95, 0.85)
 
@@ -110,7 +110,8 @@ def _levels(job: Job, track: str, part: range) -> np.ndarray:
     samples = read_samples(job, track, begin, part.stop + margin - begin)
     seconds = ((part.start - begin) / rate, (part.stop - begin) / rate)
     loudest = (window_samples(rate) / 4) ** 2  # of a sine at full scale, see `StftConfig`
-    return decibels(picture_of(samples, rate, seconds).energy, loudest, floor=QUIETEST_DB)
+    picture = picture_of(samples, rate, seconds, columns=COLUMNS_PER_TILE)
+    return decibels(picture.energy, loudest, floor=QUIETEST_DB)
 
 
 def _png(values: np.ndarray, **options) -> bytes:

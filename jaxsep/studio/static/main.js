@@ -132,7 +132,7 @@ function showQueue() {
   find("songs").hidden = !songs.size;
 }
 
-function makeItem({ id, name, models }) {
+function makeItem({ id, name }) {
   const item = element("li");
   item.dataset.id = id;
   const button = element("button", { className: "name", textContent: name });
@@ -142,8 +142,7 @@ function makeItem({ id, name, models }) {
   const bar = element("progress", { max: 1 });
   bar.setAttribute("aria-label", `Progress of ${name}`);
   const state = element("span", { className: "state" });
-  item.append(button, element("span", { className: "state", textContent: models.join(", ") }), away, bar, state);
-  state.classList.add("news");
+  item.append(button, away, bar, state);
   find("queue").append(item);
   return item;
 }
@@ -152,13 +151,13 @@ function showSong(item, song) {
   const bar = item.querySelector("progress");
   bar.hidden = isFinished(song);
   bar.value = song.num_samples ? song.ready / song.num_samples : 0;
-  const state = item.querySelector(".news");
-  state.textContent = describe(song);
+  const state = item.querySelector(".state");
+  state.textContent = `${song.models.join(", ")}: ${describe(song)}`;
   state.classList.toggle("failed", song.state === "failed");
   const away = item.querySelector(".remove");
   away.textContent = isFinished(song) ? "Remove" : "Cancel";
   away.setAttribute("aria-label", `${away.textContent} ${song.name}`);
-  item.setAttribute("aria-current", deck.song?.id === song.id);
+  item.querySelector(".name").setAttribute("aria-current", deck.song?.id === song.id);
 }
 
 function describe({ state, error, ready, num_samples, sample_rate, seconds_left }) {
