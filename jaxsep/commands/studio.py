@@ -3,7 +3,9 @@
 import argparse
 import ipaddress
 import secrets
+import signal
 import socket
+import sys
 import threading
 import webbrowser
 
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     address += f"?token={token}" if token else ""
     print(f"jaxsep studio: {address} (Ctrl-C ends it)", flush=True)
+    # Once the server has ended, it repeats the signal, which is to end the program in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with workspace() as folder:
         limits = Limits(args.max_megabytes, args.max_minutes)
         app = make_app(Studio(separators, folder, limits), token)

@@ -12,11 +12,12 @@ import jaxsep
 from jaxsep.audio_reader import AudioError
 from jaxsep.studio import queue_api, results_api
 from jaxsep.studio.guard import make_guard
-from jaxsep.studio.jobs import BusyError, RefusedError, Studio
+from jaxsep.studio.jobs import BusyError, Studio, UnknownModelError
+from jaxsep.studio.schemas import problems
 from jaxsep.studio.tracks import NotReadyError
 
 STATIC = Path(__file__).parent / "static"
-CODES = {RefusedError: 400, BusyError: 503, NotReadyError: 409, AudioError: 400}
+CODES = {UnknownModelError: 404, BusyError: 503, NotReadyError: 409, AudioError: 400}
 
 
 def make_app(studio: Studio, token: str | None = None) -> FastAPI:
@@ -40,6 +41,7 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
         docs_url=None,  # it would load its program from elsewhere
         redoc_url=None,
         lifespan=closing,
+        responses=problems(403),
     )
     app.state.studio = studio
     app.middleware("http")(make_guard(token))
@@ -52,5 +54,5 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
 
 
 async def _answer_error(_: Request, error: Exception) -> JSONResponse:
-    code = next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+    code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
     return JSONResponse({"detail": str(error)}, code)

@@ -23,21 +23,20 @@ from jaxsep.separator import READ_SAMPLES, Separator
 
 State = Literal["uploading", "waiting", "running", "done", "failed"]
 # By name, the seed of a song of the built-in band.
-EXAMPLES = {"Band, a slow song": 7, "Band, a fast song": 11}
+EXAMPLES = {"Band, a slow song": 39, "Band, a fast song": 11}
 EXAMPLE_SECONDS, EXAMPLE_RATE = 20.0, 44100
-MAX_MODELS = 2
 LONGEST_NAME = 100
 # A song is pictured in so many parts, of which none is shorter, seconds.
 NUM_TILES, SHORTEST_TILE = 24, 5
 USUAL_SECONDS = 240  # of a song whose length isn't known
 
 
-class RefusedError(Exception):
-    """A song can't be taken; the one-line text says why."""
+class UnknownModelError(Exception):
+    """There is no such model; the one-line text says which there are."""
 
 
-class BusyError(RefusedError):
-    """No song can be taken now."""
+class BusyError(Exception):
+    """No song can be taken now; the one-line text says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,15 +127,14 @@ class Studio:
           models: that are to separate it; the first one of all if there is none.
 
         Raises:
-          RefusedError: if a model is unknown, or there are more than `MAX_MODELS`.
+          UnknownModelError: if one isn't among the studio's.
           BusyError: if there are too many unfinished songs.
         """
         models = tuple(dict.fromkeys(models)) or tuple(self.separators)[:1]
         for model in models:
             if model not in self.separators:
-                raise RefusedError(f"no model {model!r}; there is {', '.join(self.separators)}")
-        if len(models) > MAX_MODELS:
-            raise RefusedError(f"{len(models)} models; at most {MAX_MODELS} can be compared")
+                there = ", ".join(self.separators)
+                raise UnknownModelError(f"no model {model!r}; there is {there}")
         with self._lock:
             self._make_room()
             identity = secrets.token_urlsafe(12)

@@ -9,9 +9,10 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse
 
 from jaxsep.studio.downloads import FORMATS
-from jaxsep.studio.jobs import EXAMPLES, MAX_MODELS
+from jaxsep.studio.jobs import EXAMPLES
 from jaxsep.studio.schemas import Offer, Status, TheJob, TheStudio, describe, problems
 
+MAX_MODELS = 2  # to compare
 POLL_SECONDS = 0.2  # between looks for progress
 FILE = {
     "requestBody": {
@@ -21,7 +22,9 @@ FILE = {
 }
 
 router = APIRouter(prefix="/api")
-Models = Annotated[list[str], Query(description="Names; by default the first model's.")]
+Models = Annotated[
+    list[str], Query(max_length=MAX_MODELS, description="Names; by default the first model's.")
+]
 
 
 @router.get("/studio")
@@ -37,7 +40,7 @@ async def offer(studio: TheStudio) -> Offer:
     )
 
 
-@router.post("/jobs", status_code=201, responses=problems(400, 413, 503), openapi_extra=FILE)
+@router.post("/jobs", status_code=201, responses=problems(404, 413, 503), openapi_extra=FILE)
 async def submit(
     studio: TheStudio,
     request: Request,
@@ -63,7 +66,7 @@ async def submit(
     return describe(job)
 
 
-@router.post("/examples/{example}", status_code=201, responses=problems(400, 404, 503))
+@router.post("/examples/{example}", status_code=201, responses=problems(404, 503))
 async def submit_example(
     studio: TheStudio,
     example: str,

@@ -91,7 +91,8 @@ def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
         _check_done(job)
         path = downloads.write_stems(job, int(number), format)[stem]
     model = f" ({job.models[int(number)]})" if len(job.models) > 1 else ""
-    return FileResponse(path, filename=f"{Path(job.name).stem} - {stem}{model}.{format}")
+    name = f"{Path(job.name).stem} - {stem}{model}.{format}"
+    return FileResponse(path, filename=name, media_type="application/octet-stream")
 
 
 @router.get("/stems.zip", **_sends("application/zip", 400, 404, 409))

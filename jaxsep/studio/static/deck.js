@@ -39,7 +39,9 @@ export class Deck {
     for (const { views } of this.rows) this.#makeSeekable(views);
     find("tracks").replaceChildren(...this.rows.map(({ node }) => node));
     find("title").textContent = song.name;
-    [find("quietest").textContent, find("loudest").textContent] = [song.decibels[0], `${song.decibels[1]} dB`];
+    [find("quietest").textContent, find("loudest").textContent] = song.decibels.map(
+      (level) => `${level} dB`.replace("-", "\u2212"),
+    );
     find("player").hidden = false;
     this.#mix();
     this.#setPicture();
