@@ -24,15 +24,15 @@ quickly = settings(max_examples=15, deadline=None, suppress_health_check=list(He
 HERE = {"Host": "127.0.0.1"}
 
 
-@pytest.fixture(scope="module")
-def studio(tiny_workdir, tmp_path_factory):
+@pytest.fixture
+def studio(tiny_workdir, tmp_path):
     separators = {"model": Separator.restore(tiny_workdir)}
-    studio = Studio(separators, tmp_path_factory.mktemp("studio"), Limits(songs=100))
+    studio = Studio(separators, tmp_path, Limits(songs=100))
     yield studio
     studio.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def song(studio) -> Job:
     """A song that is there to be asked for."""
     file = io.BytesIO()
@@ -44,11 +44,13 @@ def song(studio) -> Job:
     return job
 
 
-@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
-def test_every_answer_is_one_that_the_description_tells(studio, song, mode):
-    app = make_app(studio)
-    description = schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=HERE)
+@pytest.fixture
+def description(studio):
+    return schemathesis.openapi.from_asgi("/api/openapi.json", make_app(studio), headers=HERE)
 
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_every_answer_is_one_that_the_description_tells(description, song, mode):
     def check(case: schemathesis.Case) -> None:
         if "id" in case.path_parameters and case.method != "DELETE":
             case.path_parameters["id"] = song.id

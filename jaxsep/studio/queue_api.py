@@ -34,7 +34,6 @@ async def offer(studio: TheStudio) -> Offer:
         models=list(studio.separators),
         examples=list(EXAMPLES),
         formats=list(FORMATS),
-        max_models=MAX_MODELS,
         max_megabytes=studio.limits.megabytes,
         max_minutes=studio.limits.minutes,
     )

@@ -15,7 +15,6 @@ class Offer(BaseModel):
     models: list[str]
     examples: list[str]
     formats: list[str]
-    max_models: int
     max_megabytes: float
     max_minutes: float
 
