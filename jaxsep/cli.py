@@ -19,10 +19,12 @@ from jaxsep.commands import (
     plot,
     separate,
     stream,
+    studio,
 )
 
 COMMANDS = (
     separate,
+    studio,
     stream,
     live,
     evaluate,

@@ -68,21 +68,24 @@ def decibels(energy: np.ndarray, loudest: float, *, floor: float) -> np.ndarray:
     return 10 * np.log10(np.maximum(ratio, 10 ** (floor / 10)))
 
 
-def to_picture(energy: np.ndarray, stft: StftConfig, *, start: float = 0.0) -> Picture:
+def to_picture(
+    energy: np.ndarray, stft: StftConfig, *, start: float = 0.0, columns: int = MAX_COLUMNS
+) -> Picture:
     """Shrinks a spectrogram to what can be seen.
 
-    As many frames are averaged as leave `MAX_COLUMNS` at most. Each of `ROWS` rows averages the
+    As many frames are averaged as leave `columns` at most. Each of `ROWS` rows averages the
     bins that it covers; where bins are wider than rows it interpolates between two.
 
     Args:
       energy: squared magnitudes `[frames, bins]`.
       stft: their format.
       start: time of the first frame, in seconds.
+      columns: that fit in the picture.
     """
-    per_column = -(-len(energy) // MAX_COLUMNS)
+    per_column = -(-len(energy) // columns)
     firsts = np.arange(0, len(energy), per_column)
     counts = np.diff(firsts, append=len(energy))
-    columns = np.add.reduceat(energy, firsts, axis=0) / counts[:, None]
+    averages = np.add.reduceat(energy, firsts, axis=0) / counts[:, None]
 
     highest = stft.sample_rate / 2
     hertz = (min(LOWEST_HZ, highest / 10), highest)
@@ -98,27 +101,40 @@ def to_picture(energy: np.ndarray, stft: StftConfig, *, start: float = 0.0) -> P
 
     hop = stft.hop_length / stft.sample_rate
     begin = start - hop / 2
-    seconds = (begin, begin + len(columns) * per_column * hop)
-    return Picture((weights @ columns.T).astype(np.float32), seconds, hertz)
+    seconds = (begin, begin + len(averages) * per_column * hop)
+    return Picture((weights @ averages.T).astype(np.float32), seconds, hertz)
 
 
-def picture_of(waveform: np.ndarray, sample_rate: int, part: tuple[float, float]) -> Picture:
+def window_samples(sample_rate: int) -> int:
+    """Returns the window's length of `picture_of`: of a waveform at that rate, in Hz."""
+    return max(64, 2 ** round(math.log2(WINDOW_SECONDS * sample_rate)))
+
+
+def picture_of(
+    waveform: np.ndarray,
+    sample_rate: int,
+    part: tuple[float, float],
+    *,
+    columns: int = MAX_COLUMNS,
+) -> Picture:
     """Pictures a part of a waveform, with a window of about `WINDOW_SECONDS`.
 
     Args:
       waveform: float `[samples, channels]`; the channels' energies are averaged.
       sample_rate: in Hz.
       part: where it begins and ends, in seconds.
+      columns: that fit in the picture.
     """
-    n_fft = max(64, 2 ** round(math.log2(WINDOW_SECONDS * sample_rate)))
+    n_fft = window_samples(sample_rate)
     hop = n_fft // 4
     num_samples = (part[1] - part[0]) * sample_rate
-    while hop > n_fft // 32 and num_samples / hop < MAX_COLUMNS / 2:  # a short part, more closely
+    while hop > n_fft // 32 and num_samples / hop < columns / 2:  # a short part, more closely
         hop //= 2
     stft = StftConfig(sample_rate, waveform.shape[1], n_fft, hop)
     frames = _frames_within(part, stft.num_frames(len(waveform)), stft)
     energy = [_energy(_spectrum(waveform, stft, block)) for block in _blocks(frames)]
-    return to_picture(np.concatenate(energy), stft, start=frames.start * hop / sample_rate)
+    seconds = frames.start * hop / sample_rate
+    return to_picture(np.concatenate(energy), stft, start=seconds, columns=columns)
 
 
 def separation_error(

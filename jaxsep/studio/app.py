@@ -1,0 +1,58 @@
+"""The studio's page and its HTTP API, which /api/openapi.json describes."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+import jaxsep
+from jaxsep.audio_reader import AudioError
+from jaxsep.studio import queue_api, results_api
+from jaxsep.studio.guard import make_guard
+from jaxsep.studio.jobs import BusyError, Studio, UnknownModelError
+from jaxsep.studio.schemas import problems
+from jaxsep.studio.tracks import NotReadyError
+
+STATIC = Path(__file__).parent / "static"
+CODES = {UnknownModelError: 404, BusyError: 503, NotReadyError: 409, AudioError: 400}
+
+
+def make_app(studio: Studio, token: str | None = None) -> FastAPI:
+    """Makes the application.
+
+    Args:
+      studio: does the work; it is closed with the application.
+      token: see `make_guard`.
+    """
+
+    @contextlib.asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
+    app = FastAPI(
+        title="jaxsep studio",
+        version=jaxsep.__version__,
+        description="Separates songs into vocals and accompaniment.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # it would load its program from elsewhere
+        redoc_url=None,
+        lifespan=closing,
+        responses=problems(403),
+    )
+    app.state.studio = studio
+    app.middleware("http")(make_guard(token))
+    for kind in CODES:
+        app.add_exception_handler(kind, _answer_error)
+    app.include_router(queue_api.router)
+    app.include_router(results_api.router)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    return app
+
+
+async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+    code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
+    return JSONResponse({"detail": str(error)}, code)

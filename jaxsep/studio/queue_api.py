@@ -1,0 +1,105 @@
+"""The part of the API that takes songs and tells how far they are."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.sse import EventSourceResponse
+
+from jaxsep.studio.downloads import FORMATS
+from jaxsep.studio.jobs import EXAMPLES
+from jaxsep.studio.schemas import Offer, Status, TheJob, TheStudio, describe, problems
+
+MAX_MODELS = 2  # to compare
+POLL_SECONDS = 0.2  # between looks for progress
+FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+router = APIRouter(prefix="/api")
+Models = Annotated[
+    list[str], Query(max_length=MAX_MODELS, description="Names; by default the first model's.")
+]
+
+
+@router.get("/studio")
+async def offer(studio: TheStudio) -> Offer:
+    """Tells what there is to choose from."""
+    return Offer(
+        models=list(studio.separators),
+        examples=list(EXAMPLES),
+        formats=list(FORMATS),
+        max_megabytes=studio.limits.megabytes,
+        max_minutes=studio.limits.minutes,
+    )
+
+
+@router.post("/jobs", status_code=201, responses=problems(404, 413, 503), openapi_extra=FILE)
+async def submit(
+    studio: TheStudio,
+    request: Request,
+    name: Annotated[str, Query(max_length=1000, description="Of the song's file.")],
+    model: Models = [],  # noqa: B006 (FastAPI gives each request its own)
+) -> Status:
+    """Takes a song, the body of the request being the file, and puts it in the queue."""
+    job = studio.create(name, model)
+    most, size = studio.limits.megabytes * 1e6, 0
+    try:
+        with open(job.song, "wb") as file:
+            async for piece in request.stream():
+                size += len(piece)
+                if size > most:
+                    limit = f"{studio.limits.megabytes:g} MB"
+                    raise HTTPException(413, f"{job.name}: larger than {limit}, the limit here")
+                file.write(piece)
+    except BaseException:  # whoever sends it may leave in the middle, too
+        with contextlib.suppress(KeyError):
+            studio.remove(job.id)
+        raise
+    studio.submit(job)
+    return describe(job)
+
+
+@router.post("/examples/{example}", status_code=201, responses=problems(404, 503))
+async def submit_example(
+    studio: TheStudio,
+    example: str,
+    model: Models = [],  # noqa: B006
+) -> Status:
+    """Has the built-in band play a song, and puts it in the queue."""
+    if example not in EXAMPLES:
+        raise HTTPException(404, f"no such example; there is {', '.join(EXAMPLES)}")
+    job = studio.create(example, model)
+    studio.submit(job, example=example)
+    return describe(job)
+
+
+@router.get("/jobs/{id}", responses=problems(404))
+async def status(job: TheJob) -> Status:
+    """Tells how far a song is."""
+    return describe(job)
+
+
+@router.get("/jobs/{id}/events", response_class=EventSourceResponse, responses=problems(404))
+async def events(job: TheJob) -> AsyncIterator[Status]:
+    """Tells how far a song is whenever it gets further, until it is finished."""
+    told = None
+    while not job.cancelled.is_set():
+        if (now := describe(job)) != told:
+            told = now
+            yield now
+        if now.state in ("done", "failed"):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@router.delete("/jobs/{id}", status_code=204, responses=problems(404))
+async def remove(studio: TheStudio, job: TheJob) -> None:
+    """Cancels a song, and removes it and its stems."""
+    with contextlib.suppress(KeyError):
+        studio.remove(job.id)
