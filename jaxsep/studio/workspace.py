@@ -1,7 +1,9 @@
 """The one folder that the studio reads and writes."""
 
 import contextlib
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,16 @@ def workspace() -> Iterator[Path]:
 
 def _remove_left_over() -> None:
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
-        # Another user's can't be opened, one in use can't be locked: both stay.
-        with contextlib.suppress(OSError, filelock.Timeout), filelock.FileLock(lock, timeout=0):
-            shutil.rmtree(lock.parent, ignore_errors=True)
+        # What others have put there isn't touched, and what is in use can't be locked: both stay.
+        with contextlib.suppress(OSError, filelock.Timeout):
+            if _is_own(lock.parent) and not lock.is_symlink():
+                with filelock.FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _is_own(folder: Path) -> bool:
+    """Tells whether a folder is this user's, and no link to one."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and (
+        not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    )
