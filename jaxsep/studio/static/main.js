@@ -13,10 +13,20 @@ const songs = new Map(); // by id, in the order of the queue
 let watched = null; // an EventSource: of the first unfinished song, as one at a time is separated
 let wanted = null; // id of the song to open as soon as something of it is ready
 
-const offer = await askJson("studio");
-start();
+// The page takes songs from the first moment on; they wait for this.
+const offered = askJson("studio");
+acceptSongs();
+offered.then(show);
 
-function start() {
+function acceptSongs() {
+  find("files").addEventListener("change", ({ target }) => {
+    upload([...target.files]);
+    target.value = "";
+  });
+  acceptDrops();
+}
+
+function show(offer) {
   for (const model of offer.models) {
     find("model").append(new Option(model));
     find("other").append(new Option(model));
@@ -29,11 +39,6 @@ function start() {
     button.addEventListener("click", () => add(`examples/${encodeURIComponent(example)}?`));
     find("examples").append(button);
   }
-  find("files").addEventListener("change", ({ target }) => {
-    upload(target.files);
-    target.value = "";
-  });
-  acceptDrops();
   restore();
 }
 
@@ -45,7 +50,7 @@ function acceptDrops() {
       drop.classList.toggle("over", name === "dragover");
     });
   }
-  document.addEventListener("drop", (event) => upload(event.dataTransfer.files));
+  document.addEventListener("drop", (event) => upload([...event.dataTransfer.files]));
 }
 
 async function restore() {
@@ -55,9 +60,10 @@ async function restore() {
 }
 
 async function upload(files) {
+  const { max_megabytes } = await offered;
   for (const file of files) {
-    if (file.size > offer.max_megabytes * 1e6) {
-      find("message").textContent = `${file.name}: larger than ${offer.max_megabytes} MB, the limit here`;
+    if (file.size > max_megabytes * 1e6) {
+      find("message").textContent = `${file.name}: larger than ${max_megabytes} MB, the limit here`;
     } else {
       await add(`jobs?name=${encodeURIComponent(file.name)}`, file);
     }
