@@ -13,6 +13,9 @@ def get_config() -> ConfigDict:
 
     # The recipe's masker: `name`, one of jaxsep.models.MASKERS, and the masker's own fields.
     config.model = ConfigDict()
+    # What the parameters are at first: a workdir, a checkpoint or a name, as `--model` takes them,
+    # of the same masker. Unset: random.
+    config.start_from = config_dict.placeholder(str)
 
     # Updates. Unset: `full_train_steps` on a named data set, `demo_train_steps` on the built-in
     # band.
@@ -46,6 +49,8 @@ def get_config() -> ConfigDict:
     config.mixing.cut_off = 0.25
     # Share of the voices that are put in a room.
     config.mixing.reverb = 0.2
+    # Share of the mixtures whose channels are alike, as those of a mono recording.
+    config.mixing.mono = 0.0
 
     # Parts that a batch is worked through in, one after another: less memory, same update.
     config.grad_accum_steps = 1

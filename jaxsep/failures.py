@@ -106,7 +106,7 @@ def replay(
     mesh = partitioning.make_mesh(jax.local_devices()[:1])
     examine = health.make_examine(
         masker,
-        error_fn=LOSSES[config["loss"]],
+        example_loss=LOSSES[config["loss"]],
         mesh=mesh,
         grad_accum_steps=config["grad_accum_steps"],
     )

@@ -23,7 +23,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from jaxsep.losses import ErrorFn
+from jaxsep.losses import LossFn
 from jaxsep.models.common import Dense, MaskHead
 from jaxsep.partitioning import batch_sharding, replicated
 from jaxsep.train_step import Batch, accumulate, make_loss_fn
@@ -35,7 +35,7 @@ ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
 
 def make_examine(
-    masker: nn.Module, *, error_fn: ErrorFn, mesh: Mesh, grad_accum_steps: int = 1
+    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int = 1
 ) -> Callable[[Any, Any, Any, Batch], dict[str, Any]]:
     """Makes the jitted function that looks inside a training step.
 
@@ -43,7 +43,7 @@ def make_examine(
 
     Args:
       masker: of `jaxsep.models`.
-      error_fn: one of `losses.LOSSES`.
+      example_loss: one of `losses.LOSSES`.
       mesh: the batch is spread over it.
       grad_accum_steps: as the training step's; shares are then means over the parts of the batch.
 
@@ -52,7 +52,7 @@ def make_examine(
       to the `loss`; `layers`, the numbers of each by name; and `examples`, arrays `[batch]`: their
       `loss` and the `ORIGIN` that the batch tells.
     """
-    loss_fn = make_loss_fn(masker, error_fn, _Watch(masker))
+    loss_fn = make_loss_fn(masker, example_loss, _Watch(masker))
 
     def watched_loss_fn(params, statistics, batch: Batch):
         value, beside = loss_fn(params, statistics, batch)

@@ -10,12 +10,14 @@ and with it the exact error of a real mask m, phase included:
     |m M - V|^2 = m^2 |M|^2 - 2 m Re(M V*) + |V|^2.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 SILENCE = 1.0  # energy of an example, far below any music's; keeps silence from dividing by zero
+LOG_FLOOR = 0.01  # relative error, -20 dB, from which on less of it hardly counts
 
 
 def error_energy(
@@ -45,16 +47,15 @@ def magnitude_error(
 
 
 ErrorFn = Callable[..., jax.Array]
-LOSSES: dict[str, ErrorFn] = {"phase_sensitive": error_energy, "magnitude": magnitude_error}
 
 
-def example_losses(
+def relative_errors(
     error_fn: ErrorFn, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
 ) -> jax.Array:
-    """Returns each example's relative error; the loss is their mean.
+    """Returns each example's relative error.
 
     Args:
-      error_fn: of `LOSSES`.
+      error_fn: the error of each bin, as `error_energy`.
       mask: `[batch, frames, channels, bins]`.
       batch: `mixture`, `vocals`, `accompaniment`: magnitudes of that shape.
       valid: bool `[batch, frames]`; other frames don't count.
@@ -66,3 +67,27 @@ def example_losses(
     error = jnp.sum(error_fn(mask, **batch) * inside, axis=(1, 2, 3))
     energy = jnp.sum(jnp.square(batch["mixture"]) * inside, axis=(1, 2, 3))
     return error / (energy + SILENCE)
+
+
+def log_relative_errors(
+    error_fn: ErrorFn, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
+) -> jax.Array:
+    """Returns the logarithm of each example's relative error: decibels count, whatever is sung.
+
+    Takes and returns what `relative_errors` does; 0 is perfect. A quiet voice, of which a mask of
+    zeros misses little energy, weighs as much as a loud one, and an instrumental piece with little
+    in its vocals goes on being improved.
+
+    Reference: Wisdom et al., What's all the fuss about free universal sound separation data?, 2021
+    (a thresholded ratio in decibels, that of the mixture's energy where a source is silent).
+    """
+    return jnp.log1p(relative_errors(error_fn, mask, batch, valid) / LOG_FLOOR)
+
+
+# From mask, magnitudes and valid frames to a loss for each example, `[batch]`.
+LossFn = Callable[[jax.Array, dict[str, jax.Array], jax.Array], jax.Array]
+LOSSES: dict[str, LossFn] = {
+    "phase_sensitive": functools.partial(relative_errors, error_energy),
+    "log_phase_sensitive": functools.partial(log_relative_errors, error_energy),
+    "magnitude": functools.partial(relative_errors, magnitude_error),
+}

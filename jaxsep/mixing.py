@@ -34,9 +34,10 @@ class Mixing:
     equaliser_db: float = 3.0
     cut_off: float = 0.25
     reverb: float = 0.2
+    mono: float = 0.0
 
     def __post_init__(self):
-        for name in ("paired", "instrumental", "a_cappella", "cut_off", "reverb"):
+        for name in ("paired", "instrumental", "a_cappella", "cut_off", "reverb", "mono"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"mixing.{name}={getattr(self, name)} must be from 0 to 1")
         for name in ("pan_db", "equaliser_db"):
@@ -62,6 +63,7 @@ UNVARIED = Mixing(
     equaliser_db=0.0,
     cut_off=0.0,
     reverb=0.0,
+    mono=0.0,
 )
 
 
@@ -149,9 +151,13 @@ class Mixer:
             vocals = silence
         origin = played[0] if is_instrumental and played else sung
         numbers = {"record": origin.record, "first_frame": origin.first_hop, "swapped": 0}
+        stems = np.stack([vocals, accompaniment]).astype(np.float32)
+        gains = self._equalise(rng)
+        if rng.random() < mixing.mono:
+            stems = np.broadcast_to(stems.mean(axis=2, keepdims=True), stems.shape)
         return {
-            "stems": np.stack([vocals, accompaniment]).astype(np.float32),
-            "gains": self._equalise(rng),
+            "stems": stems,
+            "gains": gains,
             "num_frames": np.int32(self._frames),
             **{name: np.int32(number) for name, number in numbers.items()},
         }

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from jaxsep import health, models, optimizer, partitioning, records
+from jaxsep import checkpoints, health, models, optimizer, partitioning, records
 from jaxsep.losses import LOSSES
 from jaxsep.mixing import Mixing
+from jaxsep.stft_config import StftConfig
 from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
 
 AT_LEAST_0 = ("seed", "warmup_steps", "plateau_patience", "early_stopping_patience")
@@ -58,7 +60,6 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
     try:
         if config.loss not in LOSSES:
             raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
-        error_fn = LOSSES[config.loss]
         Mixing(**config.mixing)  # tells what is wrong with it
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
         schedule = optimizer.make_schedule(
@@ -69,8 +70,14 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
     adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
     variables = models.init(masker, jax.random.key(config.seed))
     variables = models.with_statistics(variables, dataset.statistics())
+    if config.start_from:
+        variables = _variables_of(config.start_from, dataset.stft, like=variables)
     state = create_state(variables, adam, with_ema=config.ema_decay > 0)
-    shared = {"error_fn": error_fn, "mesh": mesh, "grad_accum_steps": config.grad_accum_steps}
+    shared = {
+        "example_loss": LOSSES[config.loss],
+        "mesh": mesh,
+        "grad_accum_steps": config.grad_accum_steps,
+    }
     return Programs(
         mesh=mesh,
         state=partitioning.replicate(state, mesh),
@@ -87,6 +94,26 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         examine=health.make_examine(masker, **shared),
         layers=health.layer_names(masker),
     )
+
+
+def _variables_of(path: str, stft: StftConfig, *, like: dict[str, Any]) -> dict[str, Any]:
+    """Restores what a training begins with: parameters, and the statistics that they are used to.
+
+    Raises:
+      ConfigError: if they are of another masker, or of another format of magnitudes.
+      jaxsep.checkpoints.CheckpointError: if there are none.
+    """
+    _, masker, variables = checkpoints.restore_best(path)
+    problem = f"start_from={path} holds another masker"
+    if masker.stft != stft:
+        raise ConfigError(f"{problem}: its magnitudes are {masker.stft}, the data set's {stft}")
+    there, here = (dict(jax.tree.leaves_with_path(tree)) for tree in (variables, like))
+    for name in there | here:
+        shapes = [jnp.shape(tree[name]) if name in tree else None for tree in (there, here)]
+        if shapes[0] != shapes[1]:
+            spelt = jax.tree_util.keystr(name, simple=True, separator=".")
+            raise ConfigError(f"{problem}: {spelt} has shape {shapes[0]}, not {shapes[1]}")
+    return variables
 
 
 def _check(config: Any) -> None:

@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from jaxsep.losses import ErrorFn, error_energy, example_losses
+from jaxsep.losses import LossFn, error_energy
 from jaxsep.partitioning import batch_sharding, replicated, split_batch
 from jaxsep.records import REQUIRED_TARGETS
 from jaxsep.spectrogram import analyse
@@ -68,7 +68,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     *,
-    error_fn: ErrorFn,
+    example_loss: LossFn,
     grad_clip_norm: float,
     mesh: Mesh,
     grad_accum_steps: int = 1,
@@ -84,7 +84,7 @@ def make_train_step(
       masker: of `jaxsep.models`.
       optimizer: which clips the gradient; of `optimizer.make_optimizer`.
       schedule: learning rate by step.
-      error_fn: one of `losses.LOSSES`.
+      example_loss: one of `losses.LOSSES`.
       grad_clip_norm: where the optimizer clips, to report whether a step was clipped.
       mesh: the batch is spread over it.
       grad_accum_steps: parts that the batch is worked through in, to save memory.
@@ -96,7 +96,7 @@ def make_train_step(
       the next state and the scalars `loss`, `grad_norm` (before clipping), `learning_rate`,
       `clipped`, `skipped` (left out), `failed_in_row`.
     """
-    loss_fn = make_loss_fn(masker, error_fn)
+    loss_fn = make_loss_fn(masker, example_loss)
 
     def train_step(state: TrainState, batch: Batch, learning_rate_scale: float):
         value, grads, _ = accumulate(
@@ -140,13 +140,15 @@ def make_train_step(
 
 
 def make_loss_fn(
-    masker: nn.Module, error_fn: ErrorFn, apply: Callable[..., tuple[jax.Array, Any]] | None = None
+    masker: nn.Module,
+    example_loss: LossFn,
+    apply: Callable[..., tuple[jax.Array, Any]] | None = None,
 ) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
     """Makes the function that training differentiates.
 
     Args:
       masker: of `jaxsep.models`.
-      error_fn: one of `losses.LOSSES`.
+      example_loss: one of `losses.LOSSES`.
       apply: how to run the masker, from `(variables, mixture, valid)` to the mask and anything;
         for those who want to look inside.
 
@@ -160,7 +162,7 @@ def make_loss_fn(
         magnitudes, valid = to_magnitudes(batch, masker.stft)
         variables = {"params": params, "statistics": statistics}
         mask, seen = apply(variables, magnitudes["mixture"], valid)
-        losses = example_losses(error_fn, mask, magnitudes, valid)
+        losses = example_loss(mask, magnitudes, valid)
         return jnp.mean(losses), {"losses": losses, "seen": seen}
 
     return loss_fn

@@ -36,7 +36,7 @@ def examine(kind: str, change=lambda params: params, batch=None, grad_accum_step
     variables = models.init(masker, jax.random.key(0))
     look = health.make_examine(
         masker,
-        error_fn=LOSSES["phase_sensitive"],
+        example_loss=LOSSES["phase_sensitive"],
         mesh=partitioning.make_mesh(),
         grad_accum_steps=grad_accum_steps,
     )

@@ -230,3 +230,10 @@ def test_mixing_that_makes_no_sense_is_refused(band, tmp_path, field, value):
     config.mixing[field] = value
     with pytest.raises(ConfigError, match=f"mixing.{field}"):
         train_and_evaluate(config, epath.Path(tmp_path))
+
+
+def test_the_channels_of_mono_mixtures_are_alike(band):
+    for share in (0.0, 1.0):
+        for example in mixtures(band, Mixing(mono=share), count=5):
+            left, right = np.moveaxis(example["stems"], 2, 0)
+            assert np.array_equal(left, right) == bool(share)

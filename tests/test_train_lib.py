@@ -209,10 +209,27 @@ def test_a_workdir_of_another_training_is_refused(tiny_dataset, tmp_path):
         train_and_evaluate(tiny_config(tiny_dataset, **{"model.hidden_size": 16}), tmp_path)
 
 
+def test_a_training_starts_from_what_another_found(tiny_dataset, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    train_and_evaluate(tiny_config(tiny_dataset), first)
+    config = tiny_config(tiny_dataset, start_from=str(first), learning_rate=1e-12)
+    train_and_evaluate(config, second)
+    (_, _, found), (_, _, kept) = (checkpoints.restore_best(path) for path in (first, second))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), kept, found)
+
+
+def test_a_training_starts_from_the_same_masker_alone(tiny_dataset, tmp_path):
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path / "first")
+    wider = {"start_from": str(tmp_path / "first"), "model.hidden_size": 16}
+    with pytest.raises(ConfigError, match=r"another masker: params\..* has shape .*8.*, not .*16"):
+        train_and_evaluate(tiny_config(tiny_dataset, **wider), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
 def test_gradients_that_are_not_finite_leave_the_parameters_alone(
     tiny_dataset, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(LOSSES, "broken", lambda mask, **stems: mask * np.nan)
+    monkeypatch.setitem(LOSSES, "broken", lambda mask, batch, valid: mask.mean((1, 2, 3)) * np.nan)
     config = tiny_config(tiny_dataset, "mlp", loss="broken")
     train_and_evaluate(config, tmp_path)
     masker, trained = checkpoints.restore_masker(epath.Path(tmp_path) / "checkpoints" / "6")
@@ -221,7 +238,7 @@ def test_gradients_that_are_not_finite_leave_the_parameters_alone(
 
 
 def test_gradients_that_stay_non_finite_stop_the_run(tiny_dataset, tmp_path, monkeypatch):
-    monkeypatch.setitem(LOSSES, "broken", lambda mask, **stems: mask * np.inf)
+    monkeypatch.setitem(LOSSES, "broken", lambda mask, batch, valid: mask.mean((1, 2, 3)) * np.inf)
     config = tiny_config(tiny_dataset, "mlp", loss="broken", max_failed_in_row=2)
     with pytest.raises(
         DivergenceError, match="2 updates failed in a row, until step 2: forward, the loss is not"

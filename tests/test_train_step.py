@@ -21,7 +21,7 @@ def make(*, dtype="float32", with_ema=False, learning_rate=1e-3, **fields):
         masker,
         adam,
         optax.constant_schedule(learning_rate),
-        error_fn=LOSSES["phase_sensitive"],
+        example_loss=LOSSES["phase_sensitive"],
         grad_clip_norm=0.1,
         mesh=mesh,
         **fields,

@@ -158,7 +158,7 @@ def our_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
         masker,
         adam,
         optimizer.make_schedule("constant", config.learning_rate, 1, 10),
-        error_fn=LOSSES[config.loss],
+        example_loss=LOSSES[config.loss],
         grad_clip_norm=config.grad_clip_norm,
         mesh=mesh,
     )
