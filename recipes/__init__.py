@@ -2,12 +2,13 @@
 
 usage:
   pip install -r recipes/requirements.txt                      # beside jaxsep itself
-  python -m recipes.gather --output=SOURCES --stems=ALBUM --singing=DIR --speech=DIR
+  python -m recipes.gather --output=SOURCES --stems=ALBUM --songs=DIR --singing=DIR --speech=DIR
   python -m recipes.screen --sources=SOURCES --model=MODEL
-  python -m recipes.sing --speech=SOURCES/voices --output=SOURCES --minutes=90
+  python -m recipes.sing --speech=SOURCES/voices --output=SOURCES --minutes=140
 
-`gather` fetches free music and speech, `screen` takes voices out of the music, `sing` makes the
-speech sing. Each goes on where it was interrupted. Together they fill SOURCES:
+`gather` fetches free music and speech, and parts songs into voice and backing; `screen` takes
+voices out of the music; `sing` makes the speech sing. Each goes on where it was interrupted.
+Together they fill SOURCES:
 
   train|validation/NAME/vocals.flac          a voice alone, or with
   train|validation/NAME/accompaniment.flac   the backing that belongs to it, or that alone

@@ -1,6 +1,7 @@
 """Makes the model in the package: from gathering free sources to the model that ships.
 
-usage: python -m recipes.box --output=DIR [--stems=ALBUM ...] [--singing=DIR] [--speech=DIR]
+usage: python -m recipes.box --output=DIR [--stems=ALBUM ...] [--songs=DIR] [--singing=DIR]
+       [--speech=DIR]
 
 Runs one after the other what can be run by itself: `recipes.gather`, `recipes.screen`,
 `recipes.sing`, `data_prep.stems_folder`, `train.py` and `jaxsep export`. DIR gets `sources`,
@@ -31,9 +32,10 @@ def main() -> int:
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of all that is made")
     add("--stems", action="append", default=[], help="an album; can be repeated")
+    add("--songs", help="collections of free songs, voice and backing together")
     add("--singing", help="collections of free singing")
     add("--speech", help="collections of free speech")
-    add("--screen_model", default="spleeter-2stems", help="finds voices in the music")
+    add("--screen_model", default="spleeter-2stems", help="finds voices in music and songs")
     add("--quick", action="store_true", help="no packages, two steps: to see that all of it runs")
     add("training", nargs="*", metavar="--config.FIELD=VALUE", help="changes to the training")
     args = parser.parse_args()
@@ -53,7 +55,9 @@ def commands(args: argparse.Namespace) -> Iterator[list[str]]:
     """Yields what is run, arguments of Python; each command when those before have been run."""
     sources, data, workdir = (str(args.output / name) for name in ("sources", "data", "workdir"))
     folders = [f"--stems={album}" for album in args.stems]
-    folders += [f"--{n}={path}" for n in ("singing", "speech") if (path := getattr(args, n))]
+    kinds = ("songs", "singing", "speech")
+    folders += [f"--{kind}={path}" for kind in kinds if (path := getattr(args, kind))]
+    folders.append(f"--model={args.screen_model}")
     packages = ["--packages"] if args.quick else []
     yield ["-m", "recipes.gather", f"--output={sources}", *folders, *packages]
     yield ["-m", "recipes.screen", f"--sources={sources}", f"--model={args.screen_model}"]

@@ -9,53 +9,88 @@ import numpy as np
 from data_prep.musdb18 import open_root
 from data_prep.sources import PreparationError, Song, Source, Track
 from data_prep.stems_folder import StemsFolder
-from recipes.sources import VOICE, Item, SourceError, plain
+from recipes.sources import SONG, VOICE, Item, SourceError, plain
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 LICENCES = {
     "CC0": r"CC0",
     "CC-BY-SA-{}": r"CC[ -]BY[ -]SA[ -](\d\.\d)",
+    "CC-BY-SA": r"CC[ -]BY[ -]SA\b",  # of which some collections don't name the version
     "CC-BY-{}": r"CC[ -]BY[ -](\d\.\d)",
     "MIT": r"Permission is hereby granted, free of charge|MIT License",
 }
 
 
-def recordings(root: Path, texts: Path, *, by_speaker: bool) -> tuple[list[Item], list[str]]:
-    """Lists the voices in a folder of folders, each with its licence text beside the files.
+def recordings(root: Path, texts: Path, *, by_speaker: bool) -> list[Item]:
+    """Lists the voices in a folder of folders.
 
     Args:
-      root: `root/COLLECTION/*`, with LICENSE or NOTE or README in each collection.
+      root: see `collections`.
       texts: folder for copies of the licence texts.
       by_speaker: whether files whose names begin alike, up to a number, are a speaker's; else a
         collection is one voice.
 
-    Returns:
-      What was found, and one line for each collection that can't be used.
+    Raises:
+      SourceError: if the folder isn't there.
+    """
+    found = []
+    for name, licence, files in collections(root, texts):
+        groups: dict[str, list[Path]] = {}
+        for path in files:
+            # kathleen_a0001_15.ogg is spoken by kathleen, nl_NL_pim.ogg by nl_NL_pim.
+            speaker = re.split(r"[_-][a-z]?\d", path.stem)[0] if by_speaker else ""
+            groups.setdefault(plain(f"{name}-{speaker}"), []).append(path)
+        found += [
+            Item(voice, VOICE, tuple(group), name, "", licence, name)
+            for voice, group in groups.items()
+        ]
+    return found
+
+
+def unlabelled_songs(root: Path, texts: Path) -> list[Item]:
+    """Lists the songs in a folder of folders, in which voice and backing aren't apart.
+
+    Args:
+      root: see `collections`. A file is a song; but if one is called `mixture`, the others are
+        tracks that add up to it.
+      texts: folder for copies of the licence texts.
+
+    Raises:
+      SourceError: if the folder isn't there.
+    """
+    found = []
+    for collection, licence, files in collections(root, texts):
+        tracks = [path for path in files if path.stem != "mixture"]
+        groups = [tracks] if 1 < len(tracks) < len(files) else [[path] for path in files]
+        for group in groups:
+            name = collection if len(groups) == 1 else f"{collection}-{group[0].stem}"
+            found.append(Item(plain(name), SONG, tuple(group), collection, "", licence, collection))
+    return found
+
+
+def collections(root: Path, texts: Path) -> Iterator[tuple[str, str, list[Path]]]:
+    """Finds the recordings in `root/COLLECTION/*`, and says which collections can't be used.
+
+    Args:
+      root: with LICENSE or NOTE or README in each collection.
+      texts: folder for copies of these.
+
+    Yields:
+      Name, licence and files of each collection.
 
     Raises:
       SourceError: if the folder isn't there.
     """
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder")
-    found, failures = [], []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         try:
             licence = note_licence(folder, texts)
         except SourceError as error:
-            failures.append(str(error))
+            print(f"left out: {error}", flush=True)
             continue
-        groups: dict[str, list[Path]] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in AUDIO:
-                # kathleen_a0001_15.ogg is spoken by kathleen, nl_NL_pim.ogg by nl_NL_pim.
-                speaker = re.split(r"[_-][a-z]?\d", path.stem)[0] if by_speaker else ""
-                name = plain(f"{folder.name}-{speaker}")
-                groups.setdefault(name, []).append(path)
-        found += [
-            Item(name, VOICE, tuple(files), folder.name, "", licence, folder.name)
-            for name, files in groups.items()
-        ]
-    return found, failures
+        files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO]
+        yield folder.name, licence, files
 
 
 def note_licence(folder: Path, texts: Path) -> str:

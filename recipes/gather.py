@@ -1,11 +1,14 @@
 """Gathers free music and free voices.
 
-usage: python -m recipes.gather --output=SOURCES [--stems=DIR ...] [--singing=DIR] [--speech=DIR]
+usage: python -m recipes.gather --output=SOURCES [--stems=DIR ...] [--songs=DIR] [--singing=DIR]
+       [--speech=DIR]
 
 Music and speech come from Debian packages (`recipes/packages.py`), by apt. --stems are albums of
 songs in stems (MUSDB18's layout, or that of `data_prep.stems_folder`), with the licence beside
-them; --singing and --speech are folders of COLLECTION/*.wav (flac, ogg, ...), with a licence text
-in each collection. What can't be had is named and left out. What is there already isn't made again.
+them; --songs, --singing and --speech are folders of COLLECTION/*.wav (flac, ogg, ...), with a
+licence text in each collection. --songs have no stems: a separator, --model, makes them; where the
+tracks of a song lie beside its `mixture`, it only tells the voices among them. What can't be had is
+named and left out. What is there already isn't made again.
 """
 
 import argparse
@@ -17,13 +20,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_prep.sources import TrackError
+from data_prep.sources import Song, TrackError
+from jaxsep.audio_reader import AudioError
+from jaxsep.checkpoints import CheckpointError
+from jaxsep.separator import Separator
 from recipes import folders, packages
+from recipes.label import label
 from recipes.sources import (
     BACKING,
     RATE,
+    SONG,
     STEMS,
-    VOICE,
     Item,
     SourceError,
     is_held_out,
@@ -38,6 +45,7 @@ from recipes.sources import (
 
 HELD_OUT = (
     *("klettres-he", "klettres-lt", "tuxpaint-lt", "tuxpaint-el"),  # languages of no other voice
+    *("ktuberling-lt", "ktuberling-el"),
     *("nabucasa-cc0-pl-PL-darkman", "nabucasa-cc0-pl-PL-gosia", "nabucasa-cc0-ne-NP-chitwan"),
     *("vocadito-CC-BY-4-0", "sms-tools-vignesh"),
     "hyperrogue",
@@ -51,6 +59,8 @@ def main() -> int:
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the sources")
     add("--stems", type=Path, action="append", default=[], help="an album; can be repeated")
+    add("--songs", type=Path, help="collections of free songs, voice and backing together")
+    add("--model", default="spleeter-2stems", help="labels the vocals of the songs")
     add("--singing", type=Path, help="collections of free singing")
     add("--speech", type=Path, help="collections of free speech")
     add("--hold_out", nargs="*", default=HELD_OUT, help="names (or their starts) for validation")
@@ -71,9 +81,9 @@ def gather(args: argparse.Namespace) -> None:
     texts.mkdir(parents=True, exist_ok=True)
     speech, singing = [], []
     if args.speech:
-        speech = _told(*folders.recordings(args.speech, texts, by_speaker=True))
+        speech = folders.recordings(args.speech, texts, by_speaker=True)
     if args.singing:
-        singing = _told(*folders.recordings(args.singing, texts, by_speaker=False))
+        singing = folders.recordings(args.singing, texts, by_speaker=False)
     backing: dict[str, list[Item]] = {}
     for package in packages.PACKAGES:
         if package.name not in args.packages:
@@ -88,10 +98,12 @@ def gather(args: argparse.Namespace) -> None:
         else:
             speech += found
     speech = _merged(speech)
-    if not (speech or singing or backing or args.stems):
+    if not (speech or singing or backing or args.stems or args.songs):
         raise SourceError("nothing was found; see the lines above")
     for root in args.stems:
         _write_album(root, args, texts)
+    if args.songs:
+        _write_songs(args, texts)
     for item in (*speech, *singing):
         path = Path("voices", _split(item.name, args), f"{item.name}.flac")
         _write(args.output, path, item, lambda item: _voice(item, args.voice_minutes * 60))
@@ -107,12 +119,6 @@ def gather(args: argparse.Namespace) -> None:
         seconds[name] += _write(args.output, path, item, _piece)
         if not backing[name]:
             del backing[name]
-
-
-def _told(items: list[Item], failures: list[str]) -> list[Item]:
-    for failure in failures:
-        print(f"left out: {failure}", flush=True)
-    return items
 
 
 def _split(name: str, args: argparse.Namespace) -> str:
@@ -175,22 +181,42 @@ def _write_album(root: Path, args: argparse.Namespace, texts: Path) -> None:
     licence = folders.note_licence(root, texts)
     source, tracks = folders.open_album(root)
     for track in tracks:
-        name = plain(track.name)
-        folder = Path(_split(name, args), name)
-        paths = {stem: folder / f"{stem}.flac" for stem in STEMS.values()}
-        if not (args.output / paths["accompaniment"]).exists():  # it is written last
-            try:
-                song = source.load(track)
-            except TrackError as error:
-                print(f"left out: {root}: {track.name} {error}", flush=True)
-                continue
-            for stem, waveform in folders.vocals_and_rest(song):
-                waveform = soxr.resample(waveform, song.sample_rate, RATE)
-                write(args.output / paths[stem], to_stereo(waveform))
-                print(paths[stem], flush=True)
-        for kind in (VOICE, BACKING):
-            entry = Item(name, kind, (), root.name, "", licence, name).entry()
-            note_licences(args.output, {str(paths[STEMS[kind]]): entry})
+        item = Item(plain(track.name), SONG, (), root.name, "", licence, root.name)
+        try:
+            _write_song(args, item, lambda track=track: source.load(track))
+        except TrackError as error:
+            print(f"left out: {root}: {track.name} {error}", flush=True)
+
+
+def _write_songs(args: argparse.Namespace, texts: Path) -> None:
+    """Writes songs that have no stems, as the model parts them."""
+    found = folders.unlabelled_songs(args.songs, texts)
+    try:
+        separator = Separator.restore(args.model)
+    except CheckpointError as error:
+        raise SourceError(str(error)) from error
+    note = f", labelled by {Path(args.model).name}"
+    for item in found:
+        try:
+            _write_song(args, item, lambda item=item: label(separator, item.files), note)
+        except AudioError as error:
+            print(f"left out: {error}", flush=True)
+
+
+def _write_song(
+    args: argparse.Namespace, item: Item, load: Callable[[], Song], note: str = ""
+) -> None:
+    """Writes the stems of a song, unless they are there; the note follows their kind."""
+    folder = Path(_split(item.name, args), item.name)
+    if not (args.output / folder / f"{STEMS[BACKING]}.flac").exists():  # it is written last
+        song = load()
+        for stem, waveform in folders.vocals_and_rest(song):
+            waveform = soxr.resample(waveform, song.sample_rate, RATE)
+            write(args.output / folder / f"{stem}.flac", to_stereo(waveform))
+            print(folder / f"{stem}.flac", flush=True)
+    for kind, stem in STEMS.items():
+        entry = item._replace(kind=f"{kind}{note}").entry()
+        note_licences(args.output, {str(folder / f"{stem}.flac"): entry})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Debian packages with free music and free speech, by name.
 
 The licences were read in the packages' copyright files (Debian 12, 2026-11-23). Left out: speech at
-8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL.
+8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL. What is
+downloaded takes 2.5 GB: 0ad-data, for eight speakers, 1.4, and 5 more while it is unpacked.
 """
 
 # What is optional may be missing, and has no types.
@@ -50,6 +51,10 @@ _BY_3, _BY_SA_3 = "CC-BY-3.0", "CC-BY-SA-3.0"
 PACKAGES = (
     Package("klettres-data", VOICE, "klettres", r"klettres/(\w+)/\w+/[^/]+\.ogg$"),
     Package("tuxpaint-stamps-default", VOICE, "tuxpaint", r"_desc_([a-z]+)\.ogg$"),
+    # Without languages at 8 kHz, Galician (in noise), and what another voice said in French.
+    Package("ktuberling-data", VOICE, "ktuberling",
+            r"/(ca|da|de|el|en|fr(?=/(?!patate)\w+_)|ga|lt|nn|ro|ru|sl|sr|uk|wa)/[^/]+\.(?:ogg|opus|wav)$"),
+    Package("0ad-data", VOICE, "0ad", r"/voice/(\w+)/civ/civ_((?:fe)?male)_[^/]+\.ogg$"),
     Package("gcin-voice", VOICE, "gcin", r"/(\d)\.ogg$"),
     *(
         Package(f"fillets-ng-data-{language}", VOICE, f"fillets-{language}",
@@ -95,7 +100,7 @@ def items(package: Package, cache: Path, texts: Path) -> list[Item]:
       SourceError: if it can't be had, holds no such files, or its licence isn't clear.
     """
     try:
-        version, folder = _fetch(package.name, cache)
+        version, folder = _fetch(package, cache)
     except SourceError as error:
         raise SourceError(f"{package.name}: {error}") from error
     text = texts / f"{package.name}.txt"
@@ -114,11 +119,12 @@ def items(package: Package, cache: Path, texts: Path) -> list[Item]:
     ]  # fmt: skip
 
 
-def _fetch(name: str, cache: Path) -> tuple[str, Path]:
+def _fetch(package: Package, cache: Path) -> tuple[str, Path]:
     """Downloads and unpacks a package unless that was done; returns its version and folder.
 
     apt checks what it downloads against the signed lists. No root is needed.
     """
+    name = package.name
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as part:
         if not any(cache.glob(f"{name}_*.deb")):
@@ -129,11 +135,18 @@ def _fetch(name: str, cache: Path) -> tuple[str, Path]:
         folder, unpacked = cache / archive.stem, Path(part, "unpacked")
         if not folder.is_dir():
             _call("dpkg-deb", "-x", str(archive.absolute()), unpacked.name, cwd=part)
-            for packed in unpacked.rglob("*.pk3"):  # a game's own archives
-                with zipfile.ZipFile(packed) as zipped:
-                    zipped.extractall(packed.with_suffix(""))
+            for packed in [p for p in unpacked.rglob("*") if p.suffix in (".pk3", ".zip")]:
+                _unzip(packed, package.pattern)
             unpacked.replace(folder)
     return archive.stem.split("_")[1].replace("%3a", ":"), folder
+
+
+def _unzip(packed: Path, pattern: str) -> None:
+    """Puts what is wanted of a game's own archive into a folder in its place."""
+    with zipfile.ZipFile(packed) as zipped:
+        wanted = [name for name in zipped.namelist() if re.search(pattern, f"/{name}")]
+        zipped.extractall(packed.with_suffix(""), wanted)
+    packed.unlink()
 
 
 def _call(*command: str, cwd: str) -> None:

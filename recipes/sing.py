@@ -1,6 +1,6 @@
 """Makes speakers sing: as much as wanted, with as many voices as there are speakers.
 
-usage: python -m recipes.sing --speech=SOURCES/voices --output=SOURCES [--minutes=90] [--seed=0]
+usage: python -m recipes.sing --speech=SOURCES/voices --output=SOURCES [--minutes=140] [--seed=0]
 
 Reads `train|validation/NAME.flac`, a speaker each, and writes `SPLIT/sung-NAME-K/vocals.flac`. Each
 take is another singer's: melody, manner, range, formants and room differ. Of the real singing that
@@ -48,7 +48,7 @@ def main() -> int:
     add = parser.add_argument
     add("--speech", type=Path, required=True, help="folder of train|validation/NAME.flac")
     add("--output", type=Path, required=True, help="folder of the sources")
-    add("--minutes", type=float, default=90.0, help="of singing, altogether")
+    add("--minutes", type=float, default=140.0, help="of singing, altogether")
     add("--take_seconds", type=float, default=40.0, help="about the length of a take")
     add("--treated", type=int, default=2, help="variants of each real singer")
     add("--seed", type=int, default=0, help="decides everything random")

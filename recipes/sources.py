@@ -17,7 +17,7 @@ from jaxsep.files import read_json, write_json
 
 RATE = 44100  # Hz
 SPLITS = ("train", "validation")
-VOICE, BACKING = "voice", "backing"
+VOICE, BACKING, SONG = "voice", "backing", "song"
 STEMS = {VOICE: "vocals", BACKING: "accompaniment"}
 PEAK = 0.98  # of full scale: what the loudest sample of a file is limited to
 
@@ -51,12 +51,12 @@ def run(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], Non
 
 
 class Item(NamedTuple):
-    """A voice or a piece of music that was found.
+    """A voice, a piece of music or a song that was found.
 
     Attributes:
       name: unique among its kind.
-      kind: `VOICE` or `BACKING`.
-      files: recordings of a voice, or instruments that sound together.
+      kind: `VOICE`, `BACKING`, or `SONG`, which has both.
+      files: recordings of a voice, or instruments (and voices) that sound together.
       source: package or folder.
       version: of the package, or "".
       licence: short name.

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -185,6 +186,40 @@ def test_gather_takes_folders_and_names_every_licence(tmp_path, monkeypatch, cap
     assert "flac" not in capsys.readouterr().out
 
 
+def test_songs_without_stems_are_labelled(tmp_path, monkeypatch, capsys):
+    class LeftIsVocals:
+        def __call__(self, waveform, rate):
+            vocals = waveform * [1, 0]
+            return {"vocals": vocals, "accompaniment": waveform - vocals}
+
+    monkeypatch.setattr(packages, "PACKAGES", ())
+    monkeypatch.setattr(gather.Separator, "restore", lambda path: LeftIsVocals())
+    left, right = np.random.default_rng(0).uniform(-0.3, 0.3, (2, RATE))
+    song = np.stack([left, right], axis=1)
+    for file in ("one/song", "three/first", "three/second", "tracks/mixture"):
+        write(tmp_path / "songs" / f"{file}.wav", song)
+    write(tmp_path / "songs/tracks/drums.wav", song * [0.5, 1])
+    write(tmp_path / "songs/tracks/voice.wav", song * [1, 0.5])
+    for collection in ("one", "three", "tracks"):
+        (tmp_path / "songs" / collection / "NOTE").write_text("A song by us, CC BY-SA.")
+    flags = ("--output", tmp_path / "out", "--songs", tmp_path / "songs", "--model=teachers/best")
+    assert run(monkeypatch, gather.main, *flags) == 0
+    parted = (song * [1, 0], song * [0, 1])
+    expected = {"one": parted, "three-first": parted, "three-second": parted}
+    expected["tracks"] = (song * [1, 0.5], song * [0.5, 1])
+    for name, stems in expected.items():
+        for stem, waveform in zip(("vocals", "accompaniment"), stems, strict=True):
+            read, _ = soundfile.read(tmp_path / "out/train" / name / f"{stem}.flac")
+            np.testing.assert_allclose(read, waveform, atol=1e-4)
+    licences = json.loads((tmp_path / "out/licences.json").read_text())
+    assert len(licences) == 8
+    entry = licences["train/three-first/vocals.flac"]
+    assert entry["kind"] == "voice, labelled by best" and entry["licence"] == "CC-BY-SA"
+    capsys.readouterr()
+    assert run(monkeypatch, gather.main, *flags) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_without_apt_packages_are_left_out_and_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(packages, "PACKAGES", packages.PACKAGES[:1])
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -210,8 +245,18 @@ def test_a_licence_is_read_where_the_copyright_file_names_the_file(tmp_path):
         packages._licence(changed, text, folder / "quiet.ogg")
 
 
+def test_of_a_games_archive_only_what_is_wanted_is_unpacked(tmp_path):
+    archive = tmp_path / "game.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("voice/her.ogg", "")
+        packed.writestr("pictures/her.png", "")
+    packages._unzip(archive, r"/voice/(\w+)\.ogg$")
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["her.ogg"]
+
+
 def test_licences_of_folders_are_told_apart(tmp_path):
-    known = {"CC BY-SA 3.0": "CC-BY-SA-3.0", "(CC BY 4.0)": "CC-BY-4.0", "MIT License": "MIT"}
+    known = {"CC BY-SA 3.0": "CC-BY-SA-3.0", "(CC BY 4.0)": "CC-BY-4.0", "MIT License": "MIT",
+             "CC BY-SA per list": "CC-BY-SA"}  # fmt: skip
     for i, (text, short) in enumerate(known.items()):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "LICENSE").write_text(text)
@@ -230,16 +275,19 @@ def test_the_whole_recipe_ends_with_a_model(tiny_workdir, tmp_path, monkeypatch)
         write_audio(album, dataclasses.replace(track, split=split), tmp_path / "album")
     (tmp_path / "album/LICENSE").write_text("CC0")
     write(tmp_path / "speech/free/eva.wav", speech(6))
-    (tmp_path / "speech/free/LICENSE").write_text("CC0")
-    flags = ("--output", tmp_path / "box", "--stems", tmp_path / "album",
-             "--speech", tmp_path / "speech", "--screen_model", tiny_workdir)  # fmt: skip
+    write(tmp_path / "songs/ours/song.wav", speech(4))
+    for collection in ("speech/free", "songs/ours"):
+        (tmp_path / collection / "LICENSE").write_text("CC0")
+    flags = ("--output", tmp_path / "box", "--stems", tmp_path / "album", "--songs",
+             tmp_path / "songs", "--speech", tmp_path / "speech",
+             "--screen_model", tiny_workdir)  # fmt: skip
     assert run(monkeypatch, box.main, "--quick", *flags) == 0
     checkpoint, masker, _ = restore_best(tmp_path / "box/model")
     assert masker.fine_bins == 256 and checkpoint.name == "2"
     (sung,) = (tmp_path / "box/sources/train").glob("sung-*/vocals.flac")
     assert sung.parent.name == "sung-free-eva-0"
     sources = read_metadata(checkpoint)["provenance"]["sources"]
-    assert {source["source"] for source in sources} == {"album", "free"}
+    assert {source["source"] for source in sources} == {"album", "free", "ours"}
 
 
 def test_blocks_near_vocals_and_short_remains_are_cut():
