@@ -1,9 +1,7 @@
-"""Separation of whole files and arrays, block by block."""
+"""Separation of whole waveforms, block by block."""
 
-import contextlib
 import functools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +9,10 @@ import numpy as np
 import soxr
 from etils import epath
 from flax import linen as nn
-from tqdm import tqdm
 
 from jaxsep import checkpoints, published
-from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
 from jaxsep.engine import initial_masks, initial_state, predict, separate_window, windows_of
 from jaxsep.passage import Passage
-from jaxsep.prefetch import prefetch
 from jaxsep.spectrogram import stft
 from jaxsep.wiener import WINDOW_FRAMES
 
@@ -26,10 +20,6 @@ STEMS = ("vocals", "accompaniment")
 BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
-
-
-class OutputExistsError(Exception):
-    """Stems are already there and were not to be overwritten."""
 
 
 class Separator:
@@ -171,74 +161,3 @@ class Separator:
             channels=channels,
             mono_gain=self._masker.mono_gain,
         )
-
-
-def separate_file(
-    separator: Separator,
-    path: Path,
-    folder: Path,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    audio_format: str = "wav",
-    bit_depth: str | None = None,
-    label: str = "",
-) -> int:
-    """Separates a file into `vocals.*` and `accompaniment.*`, which add up to it.
-
-    They have the file's length (M4A up to 1023 samples more), sample rate and channels; its bit
-    depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. Neither
-    appears under its name before it is whole. Decoding, separating and encoding each have a thread.
-
-    Args:
-      separator: restored.
-      path: of the song, in any format that libsndfile or FFmpeg reads.
-      folder: for the stems; made if need be.
-      overwrite: whether stems that are there may be replaced.
-      resume: whether to do nothing if both are there, and to replace one that is there alone.
-      audio_format: see `jaxsep.audio_writer.choose_format`, as `bit_depth`.
-      label: stands before the file's name in the progress bar.
-
-    Returns:
-      How many samples had to be limited, see `jaxsep.audio_writer.split_exactly`.
-
-    Raises:
-      OutputExistsError: if they may not.
-      jaxsep.audio_reader.AudioError: if the song can't be read or the stems can't be written.
-    """
-    with AudioReader(path) as reader:
-        name, depth = choose_format(reader, audio_format, bit_depth)
-        targets = [folder / f"{stem}.{name}" for stem in STEMS]
-        present = [target for target in targets if target.exists()]
-        if resume and present == targets:
-            return 0
-        if present and not overwrite and not resume:
-            raise OutputExistsError(
-                f"{present[0]} is already there; --overwrite replaces it, --resume skips it"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        rate, length = reader.sample_rate, reader.num_samples
-        form, position, limited = (rate, reader.channels, depth, length), 0, 0
-        # A generator that is the argument of another is closed with it.
-        separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
-        with (
-            AudioWriter(targets[0], *form, audio_format=name) as vocals_writer,
-            AudioWriter(targets[1], *form, audio_format=name) as accompaniment_writer,
-            contextlib.closing(prefetch(separating)) as pairs,
-            tqdm(
-                total=length and -(-length // rate),
-                desc=f"{label}{path.name}",
-                leave=False,
-                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
-            ) as progress,
-        ):
-            for mixture, estimate in pairs:
-                vocals, accompaniment, num_limited = split_exactly(mixture, estimate, depth)
-                vocals_writer.write(vocals)
-                accompaniment_writer.write(accompaniment)
-                position, limited = position + len(mixture), limited + num_limited
-                progress.update(position // rate - progress.n)
-            # Both are whole before either gets its name.
-            vocals_writer.finish()
-            accompaniment_writer.finish()
-    return limited

@@ -6,7 +6,8 @@ import soundfile
 from flax import linen as nn
 
 from jaxsep import models
-from jaxsep.separator import OutputExistsError, Separator, separate_file
+from jaxsep.separator import Separator
+from jaxsep.song_files import OutputExistsError, separate_file
 from jaxsep.spectrogram import analyse, overlap_weight, stft, synthesise
 from jaxsep.stft_config import StftConfig
 

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.audio_writer import WriteError
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
     from jaxsep.compile_cache import keep_compiled_programs
-    from jaxsep.separator import OutputExistsError, Separator, separate_file
+    from jaxsep.separator import Separator
+    from jaxsep.song_files import OutputExistsError, separate_file
 
     if args.wiener_iterations < 0:
         complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
