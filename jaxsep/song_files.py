@@ -6,9 +6,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
+from jaxsep.audio_writer import AudioWriter, choose_format
 from jaxsep.prefetch import prefetch
-from jaxsep.separator import READ_SAMPLES, STEMS, Separator
+from jaxsep.separator import READ_SAMPLES, Separator
+from jaxsep.stems import make_stems
 
 
 class OutputExistsError(Exception):
@@ -26,23 +27,24 @@ def separate_file(
     bit_depth: str | None = None,
     label: str = "",
 ) -> int:
-    """Separates a file into `vocals.*` and `accompaniment.*`, which add up to it.
+    """Separates a file into its stems, `vocals.*`, `accompaniment.*` and so on.
 
     They have the file's length (M4A up to 1023 samples more), sample rate and channels; its bit
-    depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. Neither
-    appears under its name before it is whole. Decoding, separating and encoding each have a thread.
+    depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. What adds
+    up to the file is said in `jaxsep.stems.make_stems`. None appears under its name before all are
+    whole. Decoding, separating and encoding each have a thread.
 
     Args:
       separator: restored.
       path: of the song, in any format that libsndfile or FFmpeg reads.
       folder: for the stems; made if need be.
       overwrite: whether stems that are there may be replaced.
-      resume: whether to do nothing if both are there, and to replace one that is there alone.
+      resume: whether to do nothing if all are there, and to replace those that are there if not.
       audio_format: see `jaxsep.audio_writer.choose_format`, as `bit_depth`.
       label: stands before the file's name in the progress bar.
 
     Returns:
-      How many samples had to be limited, see `jaxsep.audio_writer.split_exactly`.
+      How many samples had to be limited, see `jaxsep.stems.make_stems`.
 
     Raises:
       OutputExistsError: if they may not.
@@ -50,7 +52,7 @@ def separate_file(
     """
     with AudioReader(path) as reader:
         name, depth = choose_format(reader, audio_format, bit_depth)
-        targets = [folder / f"{stem}.{name}" for stem in STEMS]
+        targets = [folder / f"{stem}.{name}" for stem in separator.stems]
         present = [target for target in targets if target.exists()]
         if resume and present == targets:
             return 0
@@ -64,8 +66,7 @@ def separate_file(
         # A generator that is the argument of another is closed with it.
         separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
         with (
-            AudioWriter(targets[0], *form, audio_format=name) as vocals_writer,
-            AudioWriter(targets[1], *form, audio_format=name) as accompaniment_writer,
+            contextlib.ExitStack() as stack,
             contextlib.closing(prefetch(separating)) as pairs,
             tqdm(
                 total=length and -(-length // rate),
@@ -74,13 +75,17 @@ def separate_file(
                 bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
             ) as progress,
         ):
-            for mixture, estimate in pairs:
-                vocals, accompaniment, num_limited = split_exactly(mixture, estimate, depth)
-                vocals_writer.write(vocals)
-                accompaniment_writer.write(accompaniment)
+            writers = [
+                stack.enter_context(AudioWriter(target, *form, audio_format=name))
+                for target in targets
+            ]
+            for mixture, estimates in pairs:
+                stems, num_limited = make_stems(mixture, estimates, separator.stems, depth)
+                for writer, stem in zip(writers, stems.values(), strict=True):
+                    writer.write(stem)
                 position, limited = position + len(mixture), limited + num_limited
                 progress.update(position // rate - progress.n)
-            # Both are whole before either gets its name.
-            vocals_writer.finish()
-            accompaniment_writer.finish()
+            # All are whole before the first gets its name.
+            for writer in writers:
+                writer.finish()
     return limited
