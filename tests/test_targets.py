@@ -28,6 +28,7 @@ from jaxsep.stft_config import StftConfig
 from tests.test_openunmix import CONFIG, TINY, assert_one_line, random_arrays, settings_of
 
 FOUR = ("vocals", "drums", "bass", "other")
+SMALL = {**TINY, "num_layers": 1}
 HALF = StftConfig(sample_rate=8000, channels=1, n_fft=256, hop_length=128)
 
 
@@ -35,7 +36,7 @@ def write_weights(folder: Path, targets=FOUR, config: StftConfig = CONFIG, **fie
     """Writes what trainings by Open-Unmix leave; no two networks are of one size."""
     folder.mkdir()
     for seed, target in enumerate(targets):
-        sizes = {**TINY, "hidden_size": 8 + 2 * seed, **fields}
+        sizes = {**SMALL, "hidden_size": 8 + 2 * seed, **fields}
         arrays = random_arrays(OpenUnmixMasker(config, **sizes), seed)
         (folder / f"{target}.pth").write_bytes(pickle.dumps(arrays, 2))
     (folder / "separator.json").write_text(json.dumps(settings_of(config)))
@@ -63,7 +64,7 @@ def test_a_folder_becomes_one_model_of_all_targets_in_their_usual_order(weights,
     checkpoint, masker, variables = restore_best(model)
     assert models.targets_of(masker) == FOUR
     for seed, target in enumerate(FOUR):
-        alone = OpenUnmixMasker(CONFIG, **{**TINY, "hidden_size": 8 + 2 * seed})
+        alone = OpenUnmixMasker(CONFIG, **{**SMALL, "hidden_size": 8 + 2 * seed})
         assert masker.maskers()[target] == alone
         expected = openunmix.to_variables(random_arrays(alone, seed), alone, name=target)
         found = {name: tree[target] for name, tree in variables.items()}
@@ -108,14 +109,15 @@ def test_each_target_is_what_its_network_alone_finds(model):
         alone = Separator(network, {name: tree[target] for name, tree in variables.items()})
         expected = alone(waveform, 8000)["vocals"]
         np.testing.assert_allclose(together[target], expected, atol=1e-6)
-        chosen = Separator(masker, variables, stems=[target])(waveform, 8000)
-        assert list(chosen) == [target]
-        np.testing.assert_allclose(chosen[target], expected, atol=1e-6)
+    chosen = Separator(masker, variables, stems=["bass"])(waveform, 8000)
+    assert list(chosen) == ["bass"]
+    np.testing.assert_allclose(chosen["bass"], together["bass"], atol=1e-6)
 
 
-@pytest.mark.parametrize("iterations", [0, 1])
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 2), (11_025, 1), (7350, 3)])
-def test_both_sums_are_the_song_at_any_rate_and_channels(model, iterations, rate, channels):
+@pytest.mark.parametrize(
+    ("rate", "channels", "iterations"), [(8000, 2, 1), (11_025, 1, 0), (7350, 3, 1)]
+)
+def test_both_sums_are_the_song_at_any_rate_and_channels(model, rate, channels, iterations):
     stems = (*FOUR, "accompaniment", "residual")
     separator = Separator.restore(model, stems=stems, wiener_iterations=iterations)
     waveform = noise(9000, channels)
@@ -185,10 +187,10 @@ def test_a_model_of_several_targets_is_scored_by_its_vocals(model):
 
 
 def test_causal_targets_are_streamed(tmp_path):
-    openunmix.import_weights(
-        [write_weights(tmp_path / "files", bidirectional=False)], tmp_path / "model"
-    )
-    separator = Separator.restore(tmp_path / "model", stems=(*FOUR, "residual"))
+    files = write_weights(tmp_path / "files", ("vocals", "drums"), bidirectional=False)
+    openunmix.import_weights([files], tmp_path / "model")
+    stems = ("vocals", "drums", "accompaniment", "residual")
+    separator = Separator.restore(tmp_path / "model", stems=stems)
     waveform = noise(3000)
     streamer = jaxsep.Streamer(separator, 8000, 2)
     parts = [streamer.push(waveform[:1234]), streamer.push(waveform[1234:]), streamer.finish()]
@@ -198,9 +200,10 @@ def test_causal_targets_are_streamed(tmp_path):
 
 
 def test_one_network_that_looks_ahead_makes_all_go_in_windows():
-    fields = {"vocals": {**TINY, "bidirectional": False}, "drums": TINY}
+    fields = {"vocals": {**SMALL, "bidirectional": False}, "drums": SMALL}
     masker = OpenUnmixTargets(CONFIG, fields)
     assert not masker.is_causal
+    assert hash(masker) == hash(OpenUnmixTargets(CONFIG, fields))
     assert windows_of(masker, 1).overlap == OpenUnmixMasker.overlap_frames
     assert masker.only(["vocals"]).is_causal
     with pytest.raises(ValueError, match="hidden_size=7"):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from jaxsep.models.lstm_scan import LSTMCarry
 from jaxsep.models.openunmix import OpenUnmixMasker
@@ -31,6 +32,7 @@ class OpenUnmixTargets(nn.Module):
     window_frames = OpenUnmixMasker.window_frames
 
     def __post_init__(self):
+        self.networks = FrozenDict(self.networks)  # maskers can be hashed
         super().__post_init__()
         if not self.networks:
             raise ValueError("networks is empty; give one for each target")
