@@ -143,7 +143,8 @@ def _prepare_band() -> None:
 
 def _separate_example(workdir: Path) -> str:
     """Separates a song that was in no split that training saw, and says how well."""
-    from jaxsep.separator import Separator, separate_file
+    from jaxsep.separator import Separator
+    from jaxsep.song_files import separate_file
 
     track = next(track for track in BAND.tracks() if track.split == "test")
     song = synthetic.write_audio(BAND, track, workdir / "example")

@@ -203,35 +203,3 @@ class AudioWriter:
         if isinstance(error, OSError):
             return WriteError(f"{self.path}: can't be written ({error.strerror})")
         return WriteError(f"{self.path}: can't be written; is the disk full? (libsndfile: {error})")
-
-
-def split_exactly(
-    mixture: np.ndarray, estimate: np.ndarray, bit_depth: int | None
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Splits a mixture in two stems that can be stored and then add up to it.
-
-    With integer samples the sum is exact: mixture and estimate are rounded, and the estimate is
-    limited to the values for which the rest can be stored, too. (A mixture beyond twice full scale
-    can't be stored as any two stems; it is limited as well.) With float samples each stem is
-    rounded to float32, and the sum is off by at most 2**-24 times the magnitude of the rest.
-
-    Args:
-      mixture: float64 [samples, channels].
-      estimate: float [samples, channels], one stem, not yet rounded.
-      bit_depth: Of the files to write, as in `AudioWriter`.
-
-    Returns:
-      The estimate and the rest, float64 [samples, channels], as `AudioWriter` takes them; and how
-      many samples of them had to be limited.
-    """
-    if bit_depth is None:
-        estimate = estimate.astype(np.float32).astype(np.float64)
-        return estimate, (mixture - estimate).astype(np.float32).astype(np.float64), 0
-    scale = 2.0 ** (bit_depth - 1)
-    low, high = -scale, scale - 1
-    rounded = np.rint(mixture * scale)
-    whole = np.clip(rounded, 2 * low, 2 * high)
-    wanted = np.rint(estimate.astype(np.float64) * scale)
-    part = np.clip(wanted, np.maximum(low, whole - high), np.minimum(high, whole - low))
-    limited = int(np.count_nonzero((part != wanted) | (whole != rounded)))
-    return part / scale, (whole - part) / scale, limited

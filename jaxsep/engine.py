@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.spectrogram import analyse, overlap_weight, synthesise
-from jaxsep.wiener import refine_vocals
+from jaxsep.models import targets_of
+from jaxsep.spectrogram import analyse, synthesise
+from jaxsep.wiener import refine_targets
 
 # What passes from window to window: `masks` of `predict`, and `tail`, the sound to be added to.
 State = dict[str, Any]
@@ -50,13 +51,15 @@ def windows_of(masker: nn.Module, block_frames: int) -> Windows:
 def initial_state(masker: nn.Module, items: int, windows: Windows) -> State:
     """Returns the state before the first window of a batch of signals."""
     stft = masker.stft
-    tail = jnp.zeros((items, stft.n_fft - stft.hop_length, stft.channels))
+    samples = stft.n_fft - stft.hop_length
+    tail = jnp.zeros((items, len(targets_of(masker)), samples, stft.channels))
     return {"masks": initial_masks(masker, items, windows), "tail": tail}
 
 
 def initial_masks(masker: nn.Module, items: int, windows: Windows) -> State:
     """Returns the state of `predict` before the first window."""
-    shape = (items, windows.overlap, masker.stft.channels, masker.stft.bins)
+    stft, num_targets = masker.stft, len(targets_of(masker))
+    shape = (items, num_targets, windows.overlap, stft.channels, stft.bins)
     return {
         "carry": masker.initial_carry(items),
         "fading": jnp.zeros(shape),  # the masks of the window before, as they fade out
@@ -77,7 +80,8 @@ def predict(
       valid: bool `[frames]`, False for those behind the song's end.
 
     Returns:
-      The next state, and the masks of the frames before the next window, `[items, step, ...]`.
+      The next state, and the masks of the frames before the next window,
+      `[items, targets, step, channels, bins]`.
     """
     overlap = len(state["fade_in"])
     step = magnitude.shape[1] - overlap
@@ -88,10 +92,11 @@ def predict(
         # end. The compiler drops all of this that the carry doesn't depend on.
         before = magnitude[:, :step]
         _, carry = masker.apply(variables, before, state["carry"], valid=valid[:, :step])
-    faded = state["fade_in"][:, None, None] * mask[:, :overlap] + state["fading"]
+    mask = mask.reshape(len(mask), -1, *magnitude.shape[1:])  # of one target it has no axis
+    faded = state["fade_in"][:, None, None] * mask[:, :, :overlap] + state["fading"]
     fade_in = (jnp.arange(overlap, dtype=jnp.float32) + 0.5) / max(1, overlap)
-    fading = (1 - fade_in)[:, None, None] * mask[:, step:]
-    mask = jnp.concatenate([faded, mask[:, overlap:step]], axis=1)
+    fading = (1 - fade_in)[:, None, None] * mask[:, :, step:]
+    mask = jnp.concatenate([faded, mask[:, :, overlap:step]], axis=2)
     return {"carry": carry, "fading": fading, "fade_in": fade_in}, mask
 
 
@@ -103,6 +108,7 @@ def separate_window(
     valid: jax.Array,
     *,
     wiener_iterations: int = 0,
+    residual: bool = True,
 ) -> tuple[State, jax.Array]:
     """Separates a window.
 
@@ -112,22 +118,24 @@ def separate_window(
       state: of the window before, or `initial_state`.
       window: `[items, (frames - 1) * hop_length + n_fft, channels]`.
       valid: as in `predict`.
-      wiener_iterations: by which the masked spectrogram is refined, see `jaxsep.wiener`.
+      wiener_iterations: by which the masked spectrograms are refined, see `jaxsep.wiener`.
+      residual: of `jaxsep.wiener.refine_targets`.
 
     Returns:
-      The next state, and the vocals of the window's first `step * hop_length` samples.
+      The next state, and the targets in the window's first `step * hop_length` samples,
+      `[items, targets, samples, channels]`.
     """
     config = masker.stft
     spectrogram = analyse(window, config)
     masks, mask = predict(masker, variables, state["masks"], jnp.abs(spectrogram), valid)
-    mixture = spectrogram[:, : mask.shape[1]]
-    vocals = mask * mixture
+    mixture = spectrogram[:, : mask.shape[2]]
+    targets = mask * mixture[:, None]
     if wiener_iterations:
-        refine = functools.partial(refine_vocals, iterations=wiener_iterations)
-        vocals = jax.vmap(refine)(vocals, mixture)
-    sound = synthesise(vocals, config) / overlap_weight(config)
+        refine = functools.partial(refine_targets, iterations=wiener_iterations, residual=residual)
+        targets = jax.vmap(refine)(targets, mixture)
+    sound = synthesise(targets, config)
     # The first samples lack the frames before the window, which left their part; the last ones lack
     # those of the next.
-    num_ready, tail = mask.shape[1] * config.hop_length, state["tail"]
-    sound = sound.at[:, : tail.shape[1]].add(tail)
-    return {"masks": masks, "tail": sound[:, num_ready:]}, sound[:, :num_ready]
+    num_ready, tail = mask.shape[2] * config.hop_length, state["tail"]
+    sound = sound.at[:, :, : tail.shape[2]].add(tail)
+    return {"masks": masks, "tail": sound[:, :, num_ready:]}, sound[:, :, :num_ready]

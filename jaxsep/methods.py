@@ -56,7 +56,7 @@ def make_methods(models: Mapping[str, str]) -> list[Method]:
       models: workdirs or checkpoints, by name.
 
     Raises:
-      ValueError: a model has a baseline's name.
+      ValueError: a model has a baseline's name, or no vocals.
       jaxsep.checkpoints.CheckpointError: there is no model at one of the paths.
     """
     methods, ideals = [unprocessed()], {}
@@ -66,7 +66,10 @@ def make_methods(models: Mapping[str, str]) -> list[Method]:
         checkpoint, masker, variables = checkpoints.restore_best(path)
         checksums = json.dumps(checkpoints.read_metadata(checkpoint)["crc32c"], sort_keys=True)
         identity = f"step {checkpoint.name}, crc32c {google_crc32c.value(checksums.encode())}"
-        separator = Separator(masker, variables)
+        try:
+            separator = Separator(masker, variables, stems=STEMS)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         methods.append(Method(name, identity, functools.partial(_separate, separator)))
         ideal = ideal_ratio_mask(separator.stft)
         ideals[ideal.name] = ideal
@@ -99,6 +102,9 @@ def ideal_ratio_mask(config: StftConfig) -> Method:
         for channel in range(recording.mixture.shape[1]):  # one by one, for the memory
             parts = (recording.mixture, *(recording.stems[stem] for stem in STEMS))
             waves = [soxr.resample(part[:, channel], *rates)[:, None] for part in parts]
+            # To whole hops, for frames that overlap by half alone.
+            behind = -len(waves[0]) % config.hop_length
+            waves = [np.pad(wave, ((0, behind), (0, 0))) for wave in waves]
             mixture, vocals, accompaniment = (stft(jnp.asarray(wave), config) for wave in waves)
             vocals, accompaniment = jnp.abs(vocals), jnp.abs(accompaniment)
             mask = vocals / jnp.maximum(vocals + accompaniment, 1e-9)

@@ -1,9 +1,7 @@
-"""Separation of whole files and arrays, block by block."""
+"""Separation of whole waveforms, block by block."""
 
-import contextlib
 import functools
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +9,19 @@ import numpy as np
 import soxr
 from etils import epath
 from flax import linen as nn
-from tqdm import tqdm
 
 from jaxsep import checkpoints, published
-from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
 from jaxsep.engine import initial_masks, initial_state, predict, separate_window, windows_of
+from jaxsep.models import targets_of
 from jaxsep.passage import Passage
-from jaxsep.prefetch import prefetch
 from jaxsep.spectrogram import stft
+from jaxsep.stems import RESIDUAL, choose, make_stems, needed_targets
 from jaxsep.wiener import WINDOW_FRAMES
 
-STEMS = ("vocals", "accompaniment")
+STEMS = ("vocals", "accompaniment")  # of a model that finds vocals alone
 BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
-
-
-class OutputExistsError(Exception):
-    """Stems are already there and were not to be overwritten."""
 
 
 class Separator:
@@ -41,20 +33,46 @@ class Separator:
     Args:
       masker: of `jaxsep.models`.
       variables: its parameters and statistics.
-      wiener_iterations: by which what the mask finds is refined, see `jaxsep.wiener`.
+      stems: that are wanted: the model's targets; `accompaniment`, the mixture without the vocals;
+        `residual`, the mixture without all of the model's targets. None stands for all targets,
+        or for `STEMS` if these are the vocals alone.
+      wiener_iterations: by which what the masks find is refined, see `jaxsep.wiener`. The sources
+        are all of the model's targets, and the residual if it is wanted or there is one target.
+
+    Attributes:
+      stems: that it gives.
+      stft: format of what the masker hears.
 
     Raises:
+      jaxsep.stems.StemError: if the model has no such stem.
       ValueError: if the iterations are negative.
     """
 
-    def __init__(self, masker: nn.Module, variables: dict, *, wiener_iterations: int = 0):
+    def __init__(
+        self,
+        masker: nn.Module,
+        variables: dict,
+        *,
+        stems: Sequence[str] | None = None,
+        wiener_iterations: int = 0,
+    ):
         if wiener_iterations < 0:
             raise ValueError(f"wiener_iterations={wiener_iterations} must be 0 or more")
+        targets = targets_of(masker)
+        self.stems = choose(targets, stems)
+        needed = needed_targets(targets, self.stems)
+        if needed != targets and not wiener_iterations:
+            masker = masker.only(needed)
         self.stft = masker.stft
         self._masker = masker
         self._variables = variables
         self._refines = wiener_iterations > 0
-        step = functools.partial(separate_window, masker, wiener_iterations=wiener_iterations)
+        step = functools.partial(
+            separate_window,
+            masker,
+            wiener_iterations=wiener_iterations,
+            residual=RESIDUAL in self.stems or len(targets) == 1,
+        )
         self._separate_window = jax.jit(step)
         self._predict = jax.jit(functools.partial(predict, masker))
 
@@ -65,20 +83,26 @@ class Separator:
 
     @classmethod
     def restore(
-        cls, path: epath.PathLike = published.OWN, *, wiener_iterations: int = 0
+        cls,
+        path: epath.PathLike = published.OWN,
+        *,
+        stems: Sequence[str] | None = None,
+        wiener_iterations: int = 0,
     ) -> "Separator":
         """Restores a trained masker.
 
         Args:
           path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
             a name, see `jaxsep.published`; by default of the model in the package.
+          stems: of the separator.
           wiener_iterations: of the separator.
 
         Raises:
           jaxsep.checkpoints.CheckpointError: if there is none.
+          jaxsep.stems.StemError: if the model has no such stem.
         """
         _, masker, variables = checkpoints.restore_best(path)
-        return cls(masker, variables, wiener_iterations=wiener_iterations)
+        return cls(masker, variables, stems=stems, wiener_iterations=wiener_iterations)
 
     def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """Separates a waveform.
@@ -90,14 +114,22 @@ class Separator:
           sample_rate: in Hz, of the waveform; it needn't be the masker's.
 
         Returns:
-          `vocals` and `accompaniment`, float32 of the same shape; they add up to the waveform.
+          The stems by name, float32 of the same shape. Vocals and accompaniment add up to the
+          waveform, and so do all of the model's targets and the residual.
         """
         if waveform.ndim != 2 or 0 in waveform.shape:
             raise ValueError(f"waveform of shape {waveform.shape} isn't [samples, channels]")
         bounds = range(0, len(waveform), READ_SAMPLES)
         blocks = (waveform[start : start + READ_SAMPLES] for start in bounds)
-        vocals = np.concatenate([vocals for _, vocals in self.stream(blocks, sample_rate)])
-        return {"vocals": vocals, "accompaniment": (waveform - vocals).astype(np.float32)}
+        parts = [self.to_stems(*pair) for pair in self.stream(blocks, sample_rate)]
+        return {stem: np.concatenate([part[stem] for part in parts]) for stem in self.stems}
+
+    def to_stems(
+        self, mixture: np.ndarray, estimates: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Makes the stems, float32, of what `stream` yields."""
+        stems, _ = make_stems(mixture, estimates, self.stems)
+        return {stem: part.astype(np.float32) for stem, part in stems.items()}
 
     def to_format(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         """Brings a waveform `[samples, channels]` to the masker's sample rate and channels.
@@ -116,8 +148,8 @@ class Separator:
           waveform: float32 `[samples, channels]`, as `to_format` gives it.
 
         Returns:
-          The vocals' mask for the frames of `jaxsep.spectrogram.stft`, float32
-          `[frames, channels, bins]`.
+          The mask of the first target that it estimates, usually the vocals, for the frames of
+          `jaxsep.spectrogram.stft`, float32 `[frames, channels, bins]`.
         """
         magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
         frames, windows = len(magnitude), windows_of(self._masker, MASK_FRAMES)
@@ -129,12 +161,12 @@ class Separator:
         for start in starts:
             now = slice(start, start + windows.frames)
             state, mask = self._predict(self._variables, state, padded[:, now], valid[now])
-            masks.append(np.asarray(mask[0]))
+            masks.append(np.asarray(mask[0, 0]))
         return np.concatenate(masks)[:frames]
 
     def stream(
         self, blocks: Iterable[np.ndarray], sample_rate: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Separates a waveform that comes in blocks.
 
         Args:
@@ -142,7 +174,8 @@ class Separator:
           sample_rate: of the blocks, in Hz.
 
         Yields:
-          Blocks of the mixture, unchanged but of other lengths, each with its vocals, float32.
+          Blocks of the mixture, unchanged but of other lengths, each with the targets found in it
+          by name, float32.
         """
         passage, block_frames = None, WINDOW_FRAMES if self._refines else BLOCK_FRAMES
         for block in blocks:
@@ -166,79 +199,9 @@ class Separator:
             functools.partial(self._separate_window, self._variables),
             initial_state(self._masker, items, windows),
             stft=self.stft,
+            targets=targets_of(self._masker),
             windows=windows,
             sample_rate=sample_rate,
             channels=channels,
             mono_gain=self._masker.mono_gain,
         )
-
-
-def separate_file(
-    separator: Separator,
-    path: Path,
-    folder: Path,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    audio_format: str = "wav",
-    bit_depth: str | None = None,
-    label: str = "",
-) -> int:
-    """Separates a file into `vocals.*` and `accompaniment.*`, which add up to it.
-
-    They have the file's length (M4A up to 1023 samples more), sample rate and channels; its bit
-    depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. Neither
-    appears under its name before it is whole. Decoding, separating and encoding each have a thread.
-
-    Args:
-      separator: restored.
-      path: of the song, in any format that libsndfile or FFmpeg reads.
-      folder: for the stems; made if need be.
-      overwrite: whether stems that are there may be replaced.
-      resume: whether to do nothing if both are there, and to replace one that is there alone.
-      audio_format: see `jaxsep.audio_writer.choose_format`, as `bit_depth`.
-      label: stands before the file's name in the progress bar.
-
-    Returns:
-      How many samples had to be limited, see `jaxsep.audio_writer.split_exactly`.
-
-    Raises:
-      OutputExistsError: if they may not.
-      jaxsep.audio_reader.AudioError: if the song can't be read or the stems can't be written.
-    """
-    with AudioReader(path) as reader:
-        name, depth = choose_format(reader, audio_format, bit_depth)
-        targets = [folder / f"{stem}.{name}" for stem in STEMS]
-        present = [target for target in targets if target.exists()]
-        if resume and present == targets:
-            return 0
-        if present and not overwrite and not resume:
-            raise OutputExistsError(
-                f"{present[0]} is already there; --overwrite replaces it, --resume skips it"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        rate, length = reader.sample_rate, reader.num_samples
-        form, position, limited = (rate, reader.channels, depth, length), 0, 0
-        # A generator that is the argument of another is closed with it.
-        separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
-        with (
-            AudioWriter(targets[0], *form, audio_format=name) as vocals_writer,
-            AudioWriter(targets[1], *form, audio_format=name) as accompaniment_writer,
-            contextlib.closing(prefetch(separating)) as pairs,
-            tqdm(
-                total=length and -(-length // rate),
-                desc=f"{label}{path.name}",
-                leave=False,
-                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
-            ) as progress,
-        ):
-            for mixture, estimate in pairs:
-                vocals, accompaniment, num_limited = split_exactly(mixture, estimate, depth)
-                vocals_writer.write(vocals)
-                accompaniment_writer.write(accompaniment)
-                position, limited = position + len(mixture), limited + num_limited
-                progress.update(position // rate - progress.n)
-            # Both are whole before either gets its name.
-            vocals_writer.finish()
-            accompaniment_writer.finish()
-    return limited

@@ -28,21 +28,18 @@ def analyse(signal: jax.Array, config: StftConfig) -> jax.Array:
 def synthesise(spectrogram: jax.Array, config: StftConfig) -> jax.Array:
     """Adds up the windowed inverse transforms of all frames.
 
-    Where all overlapping frames are present this is the signal times `overlap_weight`.
+    Where all overlapping frames are present this is the signal, as the least squares have it.
 
     Args:
       spectrogram: `[..., frames, channels, bins]`.
 
     Returns:
       float32 `[..., (frames - 1) * hop_length + n_fft, channels]`.
+
+    Reference: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984.
     """
-    frames = jnp.fft.irfft(jnp.swapaxes(spectrogram, -3, -2), n=config.n_fft) * config.window()
-    return jnp.swapaxes(_overlap_add(frames, config), -2, -1)
-
-
-def overlap_weight(config: StftConfig) -> float:
-    """Returns what the squared windows of all overlapping frames add up to: a constant."""
-    return 0.375 * config.n_fft / config.hop_length  # the mean of a squared Hann window is 3/8
+    frames = jnp.fft.irfft(jnp.swapaxes(spectrogram, -3, -2), n=config.n_fft)
+    return jnp.swapaxes(_overlap_add(frames * config.synthesis_window(), config), -2, -1)
 
 
 def _overlap_add(frames: jax.Array, config: StftConfig) -> jax.Array:
@@ -73,7 +70,7 @@ def stft(waveform: jax.Array, config: StftConfig) -> jax.Array:
 
 
 def istft(spectrogram: jax.Array, config: StftConfig, *, length: int) -> jax.Array:
-    """Inverts `stft` by weighted overlap-add: the least-squares inverse.
+    """Inverts `stft`, by `synthesise`; fewer frames overlap near both ends of the signal.
 
     Args:
       spectrogram: `[..., frames, channels, bins]`.
@@ -83,16 +80,20 @@ def istft(spectrogram: jax.Array, config: StftConfig, *, length: int) -> jax.Arr
       float32 `[..., length, channels]`.
 
     Raises:
-      ValueError: if `frames` doesn't fit `length`.
-
-    Reference: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984.
+      ValueError: if `frames` doesn't fit `length`; or if frames overlap by half and the last
+        samples are under the foot of one alone.
     """
     num_frames = config.num_frames(length)
     if spectrogram.shape[-3] != num_frames:
         raise ValueError(
             f"{spectrogram.shape[-3]} frames don't make {length} samples: {num_frames} would"
         )
+    if config.n_fft == 2 * config.hop_length and length % config.hop_length:
+        raise ValueError(
+            f"length={length} must be a multiple of hop_length={config.hop_length}, which is half a"
+            " frame; put silence behind the waveform"
+        )
     inside = slice(config.n_fft // 2, config.n_fft // 2 + length)
-    squares = jnp.broadcast_to(jnp.square(config.window()), (num_frames, config.n_fft))
-    weights = _overlap_add(squares, config)[inside, None]
-    return synthesise(spectrogram, config)[..., inside, :] / weights
+    products = config.window() * config.synthesis_window()
+    weights = _overlap_add(jnp.broadcast_to(products, (num_frames, config.n_fft)), config)
+    return synthesise(spectrogram, config)[..., inside, :] / weights[inside, None]

@@ -17,8 +17,8 @@ class StftConfig:
       sample_rate: in Hz.
       channels: of the waveform.
       n_fft: samples in a frame, which is also the window's length.
-      hop_length: samples between frames. It divides `n_fft` into 4 parts at least: with less
-        overlap a song's last samples would stand under the window's foot, and not come back.
+      hop_length: samples between frames. It divides `n_fft` into 2 parts at least: with less
+        overlap some samples would stand under the feet of windows alone, and not come back.
     """
 
     sample_rate: int = 44100
@@ -31,9 +31,9 @@ class StftConfig:
             value = getattr(self, field.name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field.name}={value!r} is not a positive whole number")
-        if self.n_fft % self.hop_length or self.n_fft < 4 * self.hop_length:
+        if self.n_fft % self.hop_length or self.n_fft < 2 * self.hop_length:
             raise ValueError(
-                f"hop_length={self.hop_length} must divide n_fft={self.n_fft} into 4 or more parts;"
+                f"hop_length={self.hop_length} must divide n_fft={self.n_fft} into 2 or more parts;"
                 f" use {self.n_fft // 4}, say"
             )
 
@@ -55,6 +55,15 @@ class StftConfig:
     def window(self) -> np.ndarray:
         """Returns the periodic Hann window, float32 `[n_fft]`."""
         return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype("f4")
+
+    def synthesis_window(self) -> np.ndarray:
+        """Returns the window of frames that are to be added up, float32 `[n_fft]`.
+
+        Where all overlapping frames are present, its products with `window` add up to 1.
+        """
+        window = self.window()
+        squares = np.square(window).reshape(-1, self.hop_length).sum(axis=0)
+        return window / np.tile(squares, self.n_fft // self.hop_length)
 
     def num_frames(self, num_samples: int) -> int:
         """Counts the frames of a signal of `num_samples` samples."""

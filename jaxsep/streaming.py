@@ -45,7 +45,7 @@ class Streamer:
         for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{name}={number} must be 1 or more")
-        self._channels = channels
+        self._channels, self._to_stems = channels, separator.to_stems
         self.latency = _latency(separator, sample_rate, block_frames)
 
         def begin():
@@ -62,8 +62,8 @@ class Streamer:
           samples: float `[samples, channels]`; any number, also none.
 
         Returns:
-          The next samples of `vocals` and `accompaniment`, float32 `[samples, channels]`; they add
-          up to the mixture of `latency` samples before, and may be none.
+          The next samples of the separator's stems, float32 `[samples, channels]`, which may be
+          none; vocals and accompaniment add up to the mixture of `latency` samples before.
 
         Raises:
           ValueError: if there are other channels.
@@ -73,11 +73,11 @@ class Streamer:
                 f"samples of shape {samples.shape} aren't [samples, channels] of"
                 f" {self._channels} channels"
             )
-        return _stems(*self._passage.push(samples.astype(np.float32)))
+        return self._to_stems(*self._passage.push(samples.astype(np.float32)))
 
     def finish(self) -> dict[str, np.ndarray]:
         """Returns the rest of the stems; nothing can be pushed after that."""
-        return _stems(*self._passage.finish())
+        return self._to_stems(*self._passage.finish())
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the state as arrays by name, such as `np.savez` stores."""
@@ -103,7 +103,3 @@ def _latency(separator: Separator, sample_rate: int, block_frames: int) -> int:
     there = worst_delay(sample_rate, stft.sample_rate)
     back = worst_delay(stft.sample_rate, sample_rate)
     return math.ceil((there + own / stft.sample_rate + back) * sample_rate)
-
-
-def _stems(mixture: np.ndarray, vocals: np.ndarray) -> dict[str, np.ndarray]:
-    return {"vocals": vocals, "accompaniment": mixture - vocals}

@@ -20,21 +20,31 @@ LOUDEST = 10.0  # mixtures of larger magnitudes are scaled down to it, for the s
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
-def refine_vocals(vocals: jax.Array, mixture: jax.Array, iterations: int) -> jax.Array:
-    """Refines the vocals, with the rest of the mixture as the other source.
+def refine_targets(
+    targets: jax.Array, mixture: jax.Array, iterations: int, *, residual: bool
+) -> jax.Array:
+    """Refines the estimates of a model's targets, in parts of about `WINDOW_FRAMES` frames.
 
     Args:
-      vocals: complex64 `[frames, channels, bins]`, as a mask has found them.
-      mixture: of the same shape. It is refined in parts of about `WINDOW_FRAMES` frames.
+      targets: complex64 `[targets, frames, channels, bins]`, as masks have found them.
+      mixture: complex64 `[frames, channels, bins]`.
       iterations: of expectation maximisation.
+      residual: whether the rest of the mixture is a source as well; a target alone needs it.
+
+    Returns:
+      As `targets`.
     """
     num_parts = max(1, round(len(mixture) / WINDOW_FRAMES))
-    parts = (jnp.array_split(frames, num_parts) for frames in (vocals, mixture))
-    refined = [
-        refine(jnp.stack([part, whole - part]), whole, iterations)[0]
-        for part, whole in zip(*parts, strict=True)
-    ]
-    return jnp.concatenate(refined)
+    refined = []
+    for sources, whole in zip(
+        jnp.array_split(targets, num_parts, axis=1),
+        jnp.array_split(mixture, num_parts),
+        strict=True,
+    ):
+        if residual:
+            sources = jnp.concatenate([sources, (whole - sources.sum(axis=0))[None]])
+        refined.append(refine(sources, whole, iterations)[: len(targets)])
+    return jnp.concatenate(refined, axis=1)
 
 
 def refine(estimates: jax.Array, mixture: jax.Array, iterations: int) -> jax.Array:

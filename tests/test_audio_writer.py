@@ -4,7 +4,7 @@ import soundfile
 
 from jaxsep import audio_writer
 from jaxsep.audio_reader import AudioError, AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
+from jaxsep.audio_writer import AudioWriter, choose_format
 from jaxsep.commands import separate
 
 BIT_DEPTHS = [8, 16, 24, 32]
@@ -183,49 +183,3 @@ def test_what_a_format_cannot_hold_is_said(make_song, song, audio_format, bit_de
 
 def test_the_command_names_the_formats_that_can_be_written():
     assert separate.FORMATS == audio_writer.FORMATS
-
-
-@pytest.mark.parametrize("bit_depth", BIT_DEPTHS)
-@pytest.mark.parametrize("loudness", [0.01, 1.0, 100.0])
-def test_integer_stems_sum_to_the_mixture_and_can_be_stored(tmp_path, bit_depth, loudness):
-    mixture = pcm_noise(bit_depth)
-    estimate = np.random.default_rng(1).normal(size=mixture.shape).astype(np.float32) * loudness
-    *stems, _ = split_exactly(mixture, estimate, bit_depth)
-    np.testing.assert_array_equal(stems[0] + stems[1], mixture)
-    for stem in stems:
-        write(tmp_path / "stem.wav", stem, bit_depth)
-        np.testing.assert_array_equal(read(tmp_path / "stem.wav"), stem)
-
-
-def test_an_integer_stem_is_the_estimate_rounded_where_that_fits():
-    mixture = pcm_noise(16) / 4
-    mixture = np.rint(mixture * 2**15) / 2**15
-    estimate = np.random.default_rng(1).uniform(-0.5, 0.5, size=mixture.shape)
-    stem, _, limited = split_exactly(mixture, estimate, 16)
-    assert np.abs(stem - estimate).max() <= 2.0**-16
-    assert limited == 0
-
-
-def test_limited_samples_are_counted():
-    mixture = np.array([[0.5], [0.5], [0.5], [0.5], [3.0]])
-    estimate = np.array([[0.25], [1.5], [-0.75], [0.0], [1.5]])  # the 2nd, the rest of the 3rd
-    vocals, rest, limited = split_exactly(mixture, estimate, 16)
-    assert limited == 3
-    np.testing.assert_array_equal((vocals + rest)[:4], mixture[:4])
-    assert abs(vocals[4] + rest[4] - 2) < 1e-4
-
-
-def test_a_mixture_of_more_bits_is_rounded_before_it_is_split():
-    mixture = pcm_noise(24) / 4
-    *stems, limited = split_exactly(mixture, 0.3 * mixture, 16)
-    np.testing.assert_array_equal(sum(stems), np.rint(mixture * 2**15) / 2**15)
-    assert limited == 0
-
-
-def test_float_stems_sum_to_the_mixture_up_to_the_rounding_of_the_rest():
-    generator = np.random.default_rng(0)
-    mixture = generator.normal(size=(5_000, 2))
-    estimate, rest, _ = split_exactly(mixture, generator.normal(size=(5_000, 2)), None)
-    assert np.array_equal(estimate, estimate.astype(np.float32))
-    assert np.array_equal(rest, rest.astype(np.float32))
-    assert (np.abs(estimate + rest - mixture) <= 2.0**-24 * np.abs(mixture - estimate)).all()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import sys
 import types
 import warnings
@@ -18,10 +19,11 @@ import soundfile
 from jaxsep import models
 from jaxsep.checkpoints import read_metadata, restore_best
 from jaxsep.cli import main
-from jaxsep.importers import openunmix
+from jaxsep.importers import openunmix, openunmix_files
 from jaxsep.importers.model_folder import write_model
-from jaxsep.importers.openunmix import PUBLISHED_STFT
+from jaxsep.importers.openunmix_files import PUBLISHED_STFT, SPEECH_STFT
 from jaxsep.importers.weight_files import read_arrays
+from jaxsep.models import targets_of
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separator import Separator
 from jaxsep.spectrogram import istft, stft
@@ -150,7 +152,6 @@ def weights(tmp_path) -> Path:
     folder.mkdir()
     masker = OpenUnmixMasker(CONFIG, **TINY)
     (folder / "vocals.pth").write_bytes(pickle.dumps(random_arrays(masker), 2))
-    (folder / "drums.pth").write_bytes(pickle.dumps(random_arrays(masker, seed=1), 2))
     (folder / "separator.json").write_text(json.dumps(settings_of(CONFIG)))
     return folder
 
@@ -180,9 +181,9 @@ def test_an_imported_model_is_that_of_the_file(weights, tmp_path, capsys, name):
 
 def publish(monkeypatch, file: Path, target: str) -> None:
     """Makes a file one that Open-Unmix's authors have published."""
-    digits = {"vocals": "x", target: hashlib.sha256(file.read_bytes()).hexdigest()[:8]}
-    known = openunmix.PUBLISHED["umxl"]._replace(digits=digits)
-    monkeypatch.setitem(openunmix.PUBLISHED, "umxl", known)
+    digits = {target: hashlib.sha256(file.read_bytes()).hexdigest()[:8]}
+    known = openunmix_files.PUBLISHED["umxl"]._replace(digits=digits, stft=CONFIG)
+    monkeypatch.setitem(openunmix_files.PUBLISHED, "umxl", known)
 
 
 def test_a_published_models_licence_is_shown_and_kept(weights, tmp_path, monkeypatch, capsys):
@@ -193,10 +194,13 @@ def test_a_published_models_licence_is_shown_and_kept(weights, tmp_path, monkeyp
     assert provenance["model"] == "umxl" and provenance["licence"].startswith("CC BY-NC-SA 4.0")
 
 
-def test_published_weights_for_something_else_are_refused(weights, tmp_path, monkeypatch, capsys):
-    publish(monkeypatch, weights / "drums.pth", "drums")
-    assert main(["import-openunmix", str(weights / "drums.pth"), f"--output={tmp_path / 'x'}"]) == 2
-    assert_one_line(capsys.readouterr().err, "umxl for drums; give those for vocals")
+def test_published_weights_are_known_by_what_they_are_not_by_their_name(
+    weights, tmp_path, monkeypatch
+):
+    publish(monkeypatch, weights / "vocals.pth", "drums")
+    (weights / "separator.json").unlink()
+    openunmix.import_weights([weights], tmp_path / "umx")
+    assert targets_of(restore_best(tmp_path / "umx")[1]) == ("drums",)
 
 
 def change_settings(weights: Path, **changes) -> None:
@@ -214,14 +218,24 @@ UNUSABLE = {
     "no settings": (lambda w: (w / "separator.json").unlink(), "lay Open-Unmix's separator.json"),
     "no JSON": (lambda w: (w / "separator.json").write_text("{"), "separator.json: no usable"),
     "no hop": (lambda w: (w / "separator.json").write_text("{}"), "separator.json: no usable"),
-    "a hop of half a frame": (lambda w: change_settings(w, nhop=128), "hop_length=128 must divide"),
+    "a hop of a whole frame": (
+        lambda w: change_settings(w, nhop=256),
+        "hop_length=256 must divide",
+    ),
     "other bins": (
         lambda w: change_settings(w, nfft=512),
         "makes 257 bins, but vocals.pth has 129",
     ),
     "other channels": (lambda w: change_settings(w, nb_channels=1), "fc1.weight of the shape"),
-    "two vocals": (lambda w: (w / "vocals-1.pth").touch(), "vocals-1.pth, vocals.pth; give one"),
-    "no vocals": (lambda w: (w / "vocals.pth").unlink(), "has none; give one file"),
+    "two vocals": (
+        lambda w: shutil.copy(w / "vocals.pth", w / "vocals-1.pth"),
+        "vocals.pth are both for vocals; give one",
+    ),
+    "no weights": (lambda w: (w / "vocals.pth").unlink(), "has no .pth file"),
+    "the name of a stem that we make": (
+        lambda w: (w / "vocals.pth").rename(w / "residual.pth"),
+        "'residual' can't name a target",
+    ),
     "another network": (lambda w: change_arrays(w, fc1__weight=None), "aren't the weights of an"),
     "no layer": (lambda w: change_arrays(w, bn2__bias=None), "there is no array bn2.bias"),
     "one more": (lambda w: change_arrays(w, fc4=np.zeros(3)), "fc4 is no array of this network"),
@@ -257,7 +271,7 @@ def test_a_missing_file_and_a_model_that_is_there_are_one_line_and_code_2(
 def test_what_the_files_of_2019_hold_beside_the_weights_is_left_out(weights, tmp_path):
     window = {"stft__window": np.ones(256, "f4"), "transform__0__window": np.ones(256, "f4")}
     change_arrays(weights, sample_rate=np.array(8000), **window)
-    openunmix.import_weights(weights, tmp_path / "umx")
+    openunmix.import_weights([weights], tmp_path / "umx")
     assert restore_best(tmp_path / "umx")[1] == OpenUnmixMasker(CONFIG, **TINY)
 
 
@@ -284,7 +298,7 @@ def test_exported_weights_are_those_that_were_imported(
     arrays = random_arrays(masker)
     (weights / "vocals.pth").write_bytes(pickle.dumps(arrays, 2))
     model, output = tmp_path / "umx", tmp_path / "files"
-    openunmix.import_weights(weights, model)
+    openunmix.import_weights([weights], model)
     if file_format == "safetensors":
         pytest.importorskip("safetensors", reason="safetensors is not installed")
     command = ["export-openunmix", str(model), f"--output={output}", f"--format={file_format}"]
@@ -337,10 +351,7 @@ SHAPES = {
     "umxhq": (PUBLISHED_STFT, {}),
     "unidirectional": (PUBLISHED_STFT, {"bidirectional": False}),
     "umxl": (PUBLISHED_STFT, {"hidden_size": 1024}),
-    "umxse": (
-        StftConfig(sample_rate=16000, channels=1, n_fft=1024, hop_length=256),
-        {"hidden_size": 256, "low_bins": 513},
-    ),
+    "umxse": (SPEECH_STFT, {"hidden_size": 256, "low_bins": 513}),
 }
 
 
@@ -361,7 +372,7 @@ def make_both(package, folder: Path, config: StftConfig, **fields):
     network.load_state_dict(state)
     torch.save(network.state_dict(), folder / "vocals.pth")
     (folder / "separator.json").write_text(json.dumps(settings_of(config)))
-    openunmix.import_weights(folder, folder / "model")
+    openunmix.import_weights([folder], folder / "model")
     return network, *restore_best(folder / "model")[1:]
 
 

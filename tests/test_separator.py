@@ -6,8 +6,9 @@ import soundfile
 from flax import linen as nn
 
 from jaxsep import models
-from jaxsep.separator import OutputExistsError, Separator, separate_file
-from jaxsep.spectrogram import analyse, overlap_weight, stft, synthesise
+from jaxsep.separator import Separator
+from jaxsep.song_files import OutputExistsError, separate_file
+from jaxsep.spectrogram import analyse, stft, synthesise
 from jaxsep.stft_config import StftConfig
 
 STEREO = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)
@@ -35,7 +36,7 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     valid = (np.arange(spectrogram.shape[1]) < valid_frames)[None]
     carry = masker.initial_carry(1)
     mask, _ = masker.apply(variables, jnp.abs(spectrogram), carry, valid=valid)
-    sound = synthesise((mask * spectrogram)[0], config) / overlap_weight(config)
+    sound = synthesise((mask * spectrogram)[0], config)
     return np.asarray(sound[side : side + samples])
 
 

@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 
 from jaxsep import cli
 from jaxsep.commands import studio as command
-from jaxsep.separator import Separator, separate_file
+from jaxsep.separator import Separator
+from jaxsep.song_files import separate_file
 from jaxsep.studio import workspace
 from jaxsep.studio.app import make_app
 from jaxsep.studio.jobs import BusyError, Limits, Studio, UnknownModelError, clean_name

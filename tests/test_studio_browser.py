@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from jaxsep.separator import Separator, separate_file
+from jaxsep.separator import Separator
+from jaxsep.song_files import separate_file
 
 pytest.importorskip("fastapi", reason="needs jaxsep[studio]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")

@@ -13,7 +13,7 @@ from jaxsep import models
 from jaxsep.cli import main
 from jaxsep.separator import Separator
 from jaxsep.stft_config import StftConfig
-from jaxsep.wiener import refine, refine_vocals
+from jaxsep.wiener import refine, refine_targets
 
 SHAPE = (40, 2, 9)  # frames, channels, bins
 
@@ -58,14 +58,17 @@ def test_channels_that_are_the_same_stay_so(level):
     np.testing.assert_allclose(refined.sum(axis=0), mixture, atol=0.01 * level)
 
 
-def test_vocals_are_refined_in_windows():
+@pytest.mark.parametrize("residual", [False, True])
+def test_targets_are_refined_in_windows(residual):
     mixture = noise(600, 2, 3)
-    vocals = split(mixture, 2)[0]
+    sources = split(mixture, 3)  # the last one is the residual
+    targets = sources[:2]
     halves = [
-        refine(np.stack([part, whole - part]), whole, 1)[0]
-        for part, whole in zip(np.split(vocals, 2), np.split(mixture, 2), strict=True)
+        refine(part if residual else part[:2], whole, 1)[:2]
+        for part, whole in zip(np.split(sources, 2, 1), np.split(mixture, 2), strict=True)
     ]
-    np.testing.assert_allclose(refine_vocals(vocals, mixture, 1), np.concatenate(halves), atol=1e-5)
+    found = refine_targets(targets, mixture, 1, residual=residual)
+    np.testing.assert_allclose(found, np.concatenate(halves, axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

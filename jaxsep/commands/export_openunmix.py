@@ -13,8 +13,9 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "export-openunmix",
         help="write a model of Open-Unmix's kind as its package reads it",
-        description="Writes DIR/vocals.pth, vocals.json and separator.json, with which the package"
-        " openunmix separates. The model is one of import-openunmix. PyTorch isn't needed.",
+        description="Writes DIR/vocals.pth and vocals.json, the same for each further target, and"
+        " separator.json, with which the package openunmix separates. The model is one of"
+        " import-openunmix. PyTorch isn't needed.",
     )
     parser.add_argument("model", metavar="MODELDIR", help="of import-openunmix")
     parser.add_argument(

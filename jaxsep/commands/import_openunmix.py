@@ -1,4 +1,4 @@
-"""`jaxsep import-openunmix`: the vocals' weights of an Open-Unmix become a model of jaxsep."""
+"""`jaxsep import-openunmix`: the weights of an Open-Unmix become a model of jaxsep."""
 
 import argparse
 from pathlib import Path
@@ -9,17 +9,18 @@ from jaxsep.commands import SOME_FAILED, USAGE_ERROR, complain
 def add(commands) -> None:
     parser = commands.add_parser(
         "import-openunmix",
-        help="make a model of Open-Unmix's weights for vocals",
-        description="Reads Open-Unmix's weights for vocals, published or of a training of one's"
-        " own, without running anything in them, and writes a model that every command takes as"
+        help="make a model of Open-Unmix's weights, for one target or several",
+        description="Reads Open-Unmix's weights, published or of a training of one's own, without"
+        " running anything in them, and writes one model of all targets that every command takes as"
         " --model. PyTorch isn't needed.",
     )
     parser.add_argument(
-        "path",
+        "paths",
+        nargs="+",
         type=Path,
         metavar="PATH",
-        help="the vocals' .pth file, or the folder that it is in; beside it separator.json, unless"
-        " it is a published one",
+        help="a .pth file, named after its target, such as vocals.pth or drums-9619578f.pth, or a"
+        " folder of them; beside them separator.json, unless they are published ones",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="MODELDIR", help="folder for the model"
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     quiet_background_errors()
     try:
-        provenance = import_weights(args.path, args.output)
+        provenance = import_weights(args.paths, args.output)
     except ImportWeightsError as error:
         complain(str(error))
         return USAGE_ERROR

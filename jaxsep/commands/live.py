@@ -80,13 +80,13 @@ def run(args: argparse.Namespace) -> int:
         return USAGE_ERROR
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
     from jaxsep.compile_cache import keep_compiled_programs
-    from jaxsep.separator import Separator
+    from jaxsep.separator import STEMS, Separator
     from jaxsep.streaming import Streamer
 
     quiet_background_errors()
     keep_compiled_programs()
     try:
-        separator = Separator.restore(args.model)
+        separator = Separator.restore(args.model, stems=STEMS)
         streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
         delay = streamer.latency + round(CUSHION_SECONDS * args.rate)
         exchange = Exchange(args.channels, delay)

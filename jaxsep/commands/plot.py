@@ -64,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
     from jaxsep.compile_cache import keep_compiled_programs
     from jaxsep.pictures import picture_of
-    from jaxsep.separator import Separator
+    from jaxsep.separator import STEMS, Separator
 
     quiet_background_errors()
     keep_compiled_programs()
     try:
         _check_usage(args)
         models = named_models(args.model)
-        separators = {name: Separator.restore(path) for name, path in models.items()}
+        separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
         song, rate = read_audio(args.song)
         stems = [_read_stem(path, song, rate) for path in _stem_paths(args)]
         part = _part([song, *stems], rate, args)

@@ -1,4 +1,4 @@
-"""`jaxsep separate`: songs become vocals and accompaniment."""
+"""`jaxsep separate`: songs become stems."""
 
 import argparse
 import re
@@ -13,9 +13,11 @@ FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
 def add(commands) -> None:
     parser = commands.add_parser(
         "separate",
-        help="write the vocals and the accompaniment of songs",
-        description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*; the"
-        " two add up to the song. They have its length, rate, channels and bit depth.",
+        help="write the stems of songs: vocals and accompaniment",
+        description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*, or the"
+        " other stems of a model that has more. They have the song's length, rate, channels and bit"
+        " depth. Vocals and accompaniment add up to the song; so do all targets of a model and the"
+        " residual. The targets alone are the model's estimates, and add up to it roughly.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
     parser.add_argument(
@@ -23,6 +25,14 @@ def add(commands) -> None:
         default=DEFAULT_MODEL,
         help="a training's workdir, one checkpoint, or spleeter-2stems; default: jaxsep-vocals, in"
         " the package",
+    )
+    parser.add_argument(
+        "--stems",
+        type=lambda names: names.split(","),
+        metavar="NAME,...",
+        help="the model's targets, such as vocals,drums,bass,other; accompaniment: the song without"
+        " the vocals; residual: the song without all of the targets; default: all targets, or"
+        " vocals,accompaniment of a model that has vocals alone",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"
@@ -43,8 +53,9 @@ def add(commands) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="refine the vocals by where they are between the channels, as Open-Unmix does once;"
-        " default: 0",
+        help="refine the stems by where they are between the channels, as Open-Unmix does once;"
+        " the sources are all of the model's targets, and the residual if it is among --stems or"
+        " there is one target; default: 0",
     )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace stems that are there")
@@ -57,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.audio_writer import WriteError
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
     from jaxsep.compile_cache import keep_compiled_programs
-    from jaxsep.separator import OutputExistsError, Separator, separate_file
+    from jaxsep.separator import Separator
+    from jaxsep.song_files import OutputExistsError, separate_file
+    from jaxsep.stems import StemError
 
     if args.wiener_iterations < 0:
         complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
@@ -65,7 +78,12 @@ def run(args: argparse.Namespace) -> int:
     quiet_background_errors()
     keep_compiled_programs()
     try:
-        separator = Separator.restore(args.model, wiener_iterations=args.wiener_iterations)
+        separator = Separator.restore(
+            args.model, stems=args.stems, wiener_iterations=args.wiener_iterations
+        )
+    except StemError as error:
+        complain(f"--stems: {error}")
+        return USAGE_ERROR
     except (CheckpointError, OSError) as error:
         complain(f"--model: {error}")
         return USAGE_ERROR

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         complain("stream reads samples from standard input; connect a program or a file to it")
         return USAGE_ERROR
     try:
-        separator = Separator.restore(args.model)
+        separator = Separator.restore(args.model, stems=STEMS)
         streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
     except (CheckpointError, OSError, ValueError) as error:
         complain(str(error))

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"needs {error.name}: pip install 'jaxsep[studio]'")
         return USAGE_ERROR
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
-    from jaxsep.separator import Separator
+    from jaxsep.separator import STEMS, Separator
     from jaxsep.studio.jobs import Limits, Studio
     from jaxsep.studio.workspace import workspace
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return USAGE_ERROR
     try:
         models = named_models(args.model)
-        separators = {name: Separator.restore(path) for name, path in models.items()}
+        separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
         server = open_socket(args.host, args.port)
     except (CheckpointError, ValueError, OSError, OverflowError) as error:
         complain(str(error))

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from flax import linen as nn
 from flax import traverse_util
 
 from jaxsep import checkpoints
 from jaxsep.exporters.torch_file import write_torch_file
 from jaxsep.files import new_folder, write_json
-from jaxsep.importers.openunmix import SETTING_NAMES, SETTINGS, array_places
+from jaxsep.importers.openunmix import array_places
+from jaxsep.importers.openunmix_files import SETTING_NAMES, SETTINGS
 from jaxsep.models.openunmix import OpenUnmixMasker
+from jaxsep.models.targets import OpenUnmixTargets
 
 Writer = Callable[[Path, Mapping[str, np.ndarray]], None]
 
@@ -25,7 +28,7 @@ class ExportError(Exception):
 
 
 def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "pth") -> None:
-    """Writes the folder of a target as Open-Unmix's training leaves it, or nothing.
+    """Writes the folder of a model's targets as Open-Unmix's training leaves it, or nothing.
 
     Args:
       source: a model directory, or one checkpoint.
@@ -41,19 +44,36 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
     if output.exists():
         raise ExportError(f"{output} is already there; give the weights another folder")
     checkpoint, masker, variables = checkpoints.restore_best(source)
-    if not isinstance(masker, OpenUnmixMasker):
+    networks = _networks(masker, variables)
+    if not networks:
         raise ExportError(
             f"{source}: a model of another kind than Open-Unmix's package runs; give one of"
             " `jaxsep import-openunmix`"
         )
     stft = masker.stft
     settings = {key: getattr(stft, field) for field, key in SETTING_NAMES.items()}
-    args = {**settings, "hidden_size": masker.hidden_size, "unidirectional": masker.is_causal}
     provenance = checkpoints.read_metadata(checkpoint).get("provenance")
     with new_folder(output) as folder:
-        WRITERS[file_format](folder / f"vocals.{file_format}", to_arrays(variables, masker))
-        write_json(folder / "vocals.json", {"args": args, "provenance": provenance})
+        for target, (network, leaves) in networks.items():
+            shape = {"hidden_size": network.hidden_size, "unidirectional": network.is_causal}
+            WRITERS[file_format](folder / f"{target}.{file_format}", to_arrays(leaves, network))
+            notes = {"args": {**settings, **shape}, "provenance": provenance}
+            write_json(folder / f"{target}.json", notes)
         write_json(folder / SETTINGS, settings)
+
+
+def _networks(
+    masker: nn.Module, variables: Mapping[str, Any]
+) -> dict[str, tuple[OpenUnmixMasker, Mapping[str, Any]]]:
+    """Returns each target's network and its variables; nothing if they are of another kind."""
+    if isinstance(masker, OpenUnmixMasker):
+        return {"vocals": (masker, variables)}
+    if not isinstance(masker, OpenUnmixTargets):
+        return {}
+    return {
+        target: (network, {name: tree[target] for name, tree in variables.items()})
+        for target, network in masker.maskers().items()
+    }
 
 
 def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str, np.ndarray]:

@@ -4,30 +4,17 @@ Reference: Stöter et al., Open-Unmix: a reference implementation for music sour
 and the Python package `openunmix` 1.3.0, for the names and the order of the arrays.
 """
 
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxsep.files import read_json
 from jaxsep.importers.model_folder import ImportWeightsError, Target, arrange, write_model
-from jaxsep.importers.safe_pickle import UnsafePickleError
-from jaxsep.importers.weight_files import read_arrays
+from jaxsep.importers.openunmix_files import WeightFile, provenance, read_files
 from jaxsep.models.openunmix import OpenUnmixMasker
-from jaxsep.stft_config import StftConfig
 
-SETTINGS = "separator.json"  # beside a training's weights
-# The fields of StftConfig, as that file names them.
-SETTING_NAMES = {
-    "sample_rate": "sample_rate",
-    "channels": "nb_channels",
-    "n_fft": "nfft",
-    "hop_length": "nhop",
-}
-PUBLISHED_STFT = StftConfig(sample_rate=44100, channels=2, n_fft=4096, hop_length=1024)
 # Counts of batches, and what the files of 2019 hold of the transform.
 UNUSED = (
     *(f"bn{number}.num_batches_tracked" for number in (1, 2, 3)),
@@ -35,49 +22,15 @@ UNUSED = (
 )
 
 
-class Published(NamedTuple):
-    """Weights that Open-Unmix's authors have published.
-
-    Attributes:
-      licence: of the weights.
-      training: what they were trained on, and where they are.
-      digits: of each target, the first 8 of its file's SHA-256 (they are in its name as well).
-    """
-
-    licence: str
-    training: str
-    digits: dict[str, str]
-
-
-# Source: the package `openunmix` 1.3.0, its description and the addresses that it downloads from.
-PUBLISHED = {
-    "umx": Published(
-        "MIT",
-        "trained on MUSDB18 (doi:10.5281/zenodo.3370486)",
-        {"vocals": "c8df74a5", "drums": "5a48008b", "bass": "646024d3", "other": "f8e132cc"},
-    ),
-    "umxhq": Published(
-        "MIT",
-        "trained on MUSDB18-HQ (doi:10.5281/zenodo.3370489)",
-        {"vocals": "b62c91ce", "drums": "9619578f", "bass": "8d85a5bd", "other": "b52fbbf7"},
-    ),
-    "umxl": Published(
-        "CC BY-NC-SA 4.0, for non-commercial use alone",
-        "trained on private songs (doi:10.5281/zenodo.5069601)",
-        {"vocals": "bccbd9aa", "drums": "69e0ebd4", "bass": "2ca1ce51", "other": "c8c5b3e6"},
-    ),
-}
-
-
-def import_weights(path: Path, output: Path) -> dict[str, Any]:
-    """Writes a model directory, which holds all of its files or isn't there.
+def import_weights(paths: Sequence[Path], output: Path) -> dict[str, Any]:
+    """Writes a model directory of all targets, which holds all of its files or isn't there.
 
     Args:
-      path: of the vocals' weights, or of the folder that they are in.
+      paths: of the targets' weights, or of folders that they are in.
       output: for the model; not there yet.
 
     Returns:
-      The weights' provenance, `licence` among it; None stands for what isn't known.
+      The weights' provenance, see `openunmix_files.provenance`.
 
     Raises:
       ImportWeightsError: if there are no usable weights, or there is something at `output`.
@@ -85,90 +38,40 @@ def import_weights(path: Path, output: Path) -> dict[str, Any]:
     """
     if output.exists():
         raise ImportWeightsError(f"{output} is already there; give the model another folder")
-    path = _find_vocals(path)
-    provenance = _provenance(path)
+    files = read_files(paths)
+    fields = {file.target: _fields(file) for file in files}
+    variables = {file.target: _variables(file, fields[file.target]) for file in files}
+    if list(fields) == ["vocals"]:
+        model, tree = {"name": "openunmix", **fields["vocals"]}, variables["vocals"]
+    else:
+        model = {"name": "openunmix_targets", "networks": fields}
+        tree = {
+            collection: {target: variables[target][collection] for target in variables}
+            for collection in ("params", "statistics")
+        }
+    origin = provenance(files)
+    write_model(output, files[0].stft, model, tree, origin)
+    return origin
+
+
+def _variables(file: WeightFile, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        arrays = read_arrays(path)
-    except UnsafePickleError as error:
-        raise ImportWeightsError(str(error)) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    stft, fields = _read_settings(path, arrays), _fields(path, arrays)
-    try:
-        masker = OpenUnmixMasker(stft, **fields)
+        masker = OpenUnmixMasker(file.stft, **fields)
     except ValueError as error:
-        raise ImportWeightsError(f"{path}: {error}") from error
-    variables = to_variables(arrays, masker, name=str(path))
-    write_model(output, stft, {"name": "openunmix", **fields}, variables, provenance)
-    return provenance
+        raise ImportWeightsError(f"{file.path}: {error}") from error
+    return to_variables(file.arrays, masker, name=str(file.path))
 
 
-def _unreadable(path: Path, error: OSError) -> ImportWeightsError:
-    return ImportWeightsError(
-        f"{path}: can't be read ({error.strerror or error}); give the vocals' .pth file, or the"
-        " folder that it is in"
-    )
-
-
-def _find_vocals(path: Path) -> Path:
-    """Finds the vocals' weights in a folder; a file is taken for them."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("vocals*.pth"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise ImportWeightsError(f"{path}: of vocals*.pth it has {names}; give one file")
-    return found[0]
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    """Tells what a file is: its checksum, and whose it is if it is a published one's."""
-    try:
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    known = {"model": None, "licence": None, "training": None}
-    for name, (licence, training, digits) in PUBLISHED.items():
-        targets = [target for target, start in digits.items() if checksum.startswith(start)]
-        if targets and targets != ["vocals"]:
-            raise ImportWeightsError(
-                f"{path}: these are the weights of {name} for {targets[0]}; give those for vocals,"
-                f" vocals-{digits['vocals']}.pth"
-            )
-        if targets:
-            known = {"model": name, "licence": licence, "training": training}
-    return {**known, "sha256": {path.name: checksum}}
-
-
-def _read_settings(path: Path, arrays: Mapping[str, np.ndarray]) -> StftConfig:
-    """Reads the transform from the file beside the weights; published weights have none."""
-    file, bins = path.with_name(SETTINGS), np.size(arrays.get("output_scale", ()))
-    if not file.exists() and bins == PUBLISHED_STFT.bins:
-        return PUBLISHED_STFT
-    try:
-        settings = read_json(file)
-        stft = StftConfig(**{field: int(settings[key]) for field, key in SETTING_NAMES.items()})
-    except FileNotFoundError as error:
-        raise ImportWeightsError(
-            f"{path}: its {bins} bins aren't the {PUBLISHED_STFT.bins} of the published models;"
-            f" lay Open-Unmix's {SETTINGS} beside it"
-        ) from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ImportWeightsError(f"{file}: no usable settings ({error})") from error
-    if stft.bins != bins:
-        raise ImportWeightsError(
-            f"{file}: its nfft={stft.n_fft} makes {stft.bins} bins, but {path.name} has {bins}"
-        )
-    return stft
-
-
-def _fields(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _fields(file: WeightFile) -> dict[str, Any]:
     """Reads the masker's fields off the shapes."""
+    arrays = file.arrays
     try:
         hidden_size, _ = arrays["fc1.weight"].shape
         (low_bins,) = arrays["input_scale"].shape
     except (KeyError, ValueError) as error:
-        raise ImportWeightsError(f"{path}: these aren't the weights of an Open-Unmix") from error
+        raise ImportWeightsError(
+            f"{file.path}: these aren't the weights of an Open-Unmix"
+        ) from error
     layers = [name for name in arrays if re.fullmatch(r"lstm\.weight_ih_l\d+", name)]
     return {
         "hidden_size": hidden_size,

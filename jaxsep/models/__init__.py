@@ -1,4 +1,4 @@
-"""The maskers: from a mixture's magnitudes to the share of each that is vocals.
+"""The maskers: from a mixture's magnitudes to the share of each that is a target's: the vocals'.
 
 Every masker is a Flax module with
 
@@ -8,6 +8,9 @@ Every masker is a Flax module with
   Open-Unmix's, which has no upper limit;
 * `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
+
+A masker of other targets, or of several, has their names as `targets`; its mask is
+`[batch, targets, frames, channels, bins]`. See `targets_of`.
 
 `is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone;
 `mono_gain` is what a single channel is multiplied with, before a stereo masker gets it twice.
@@ -31,6 +34,7 @@ from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.mlp import MLPMasker
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.spleeter import SpleeterMasker
+from jaxsep.models.targets import OpenUnmixTargets
 from jaxsep.stft_config import StftConfig
 
 MASKERS = {
@@ -38,6 +42,7 @@ MASKERS = {
     "lstm": LSTMMasker,
     "spleeter": SpleeterMasker,
     "openunmix": OpenUnmixMasker,
+    "openunmix_targets": OpenUnmixTargets,
 }
 DTYPES = ("float32", "bfloat16")
 
@@ -74,6 +79,11 @@ def init(masker: nn.Module, key: jax.Array) -> dict[str, Any]:
     magnitude = jnp.zeros((1, 2, stft.channels, stft.bins))
     variables = masker.init(key, magnitude, masker.initial_carry(1))
     return {"params": variables["params"], "statistics": variables["statistics"]}
+
+
+def targets_of(masker: nn.Module) -> tuple[str, ...]:
+    """Names what a masker's masks are of, in their order."""
+    return getattr(masker, "targets", ("vocals",))
 
 
 def with_statistics(

@@ -5,8 +5,9 @@ import zipfile
 from pathlib import Path
 
 from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format, split_exactly
+from jaxsep.audio_writer import AudioWriter, choose_format
 from jaxsep.separator import READ_SAMPLES, STEMS
+from jaxsep.stems import split_exactly
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.tracks import read_samples
 
@@ -41,7 +42,7 @@ def write_stems(job: Job, model: int, audio_format: str) -> dict[str, Path]:
             # Decoded again, as float32 doesn't hold all that a file can.
             for mixture in reader.blocks(READ_SAMPLES):
                 estimate = read_samples(job, f"vocals-{model}", position, len(mixture))
-                vocals, rest, _ = split_exactly(mixture, estimate, depth)
+                [vocals], rest, _ = split_exactly(mixture, [estimate], depth)
                 vocals_writer.write(vocals)
                 rest_writer.write(rest)
                 position += len(mixture)

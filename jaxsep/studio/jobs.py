@@ -242,7 +242,7 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         begin, first = None, 0
         # A stream yields once for each block, and once more: they stay in step.
         for outputs in zip(*streams, strict=True):
-            pieces = [outputs[0][0], *(vocals for _, vocals in outputs)]
+            pieces = [outputs[0][0], *(estimates["vocals"] for _, estimates in outputs)]
             for file, piece in zip(files, pieces, strict=True):
                 file.write(piece.astype("<f4").tobytes())
                 file.flush()

@@ -1,0 +1,129 @@
+"""The stems that a model gives: its targets, and what they leave of the mixture. Needs no JAX."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+ACCOMPANIMENT = "accompaniment"  # the mixture without the vocals
+RESIDUAL = "residual"  # the mixture without all of the model's targets
+
+
+class StemError(ValueError):
+    """A model has no such stem; the one-line text says which it has."""
+
+
+def choose(targets: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the stems that a separator is to give.
+
+    Args:
+      targets: that its model has.
+      wanted: stems, or None for what a model usually gives: all of its targets, and beside the
+        vocals alone their accompaniment.
+
+    Raises:
+      StemError: if one can't be had from these targets, or there is none.
+    """
+    if wanted is None:
+        return ("vocals", ACCOMPANIMENT) if targets == ("vocals",) else targets
+    there = (*targets, *([ACCOMPANIMENT] if "vocals" in targets else []), RESIDUAL)
+    unknown = [stem for stem in wanted if stem not in there]
+    if unknown or not wanted:
+        name = repr(unknown[0]) if unknown else "none"
+        raise StemError(f"{name} is no stem of this model; it has {', '.join(there)}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def needed_targets(targets: tuple[str, ...], stems: Sequence[str]) -> tuple[str, ...]:
+    """Returns those of a model's targets that some stems are made of."""
+    if RESIDUAL in stems:
+        return targets
+    wanted = {"vocals" if stem == ACCOMPANIMENT else stem for stem in stems}
+    return tuple(target for target in targets if target in wanted)
+
+
+def make_stems(
+    mixture: np.ndarray,
+    estimates: Mapping[str, np.ndarray],
+    stems: Sequence[str],
+    bit_depth: int | None = None,
+) -> tuple[dict[str, np.ndarray], int]:
+    """Makes stems that can be stored of the estimates of a model's targets.
+
+    Vocals and accompaniment add up to the mixture, and so do all targets and the residual, as
+    exactly as `split_exactly` says. Other stems are the estimates.
+
+    Args:
+      mixture: float `[samples, channels]`.
+      estimates: of `needed_targets` at least, float `[samples, channels]` each.
+      stems: of `choose`.
+      bit_depth: as of `split_exactly`.
+
+    Returns:
+      The stems, float64 `[samples, channels]`; and how many samples had to be limited.
+    """
+    found: dict[str, np.ndarray] = {}
+    needed = needed_targets(tuple(estimates), stems)
+    others, whole, limited = {target: estimates[target] for target in needed}, mixture, 0
+    if ACCOMPANIMENT in stems:
+        vocals = others.pop("vocals")
+        [found["vocals"]], whole, limited = split_exactly(mixture, [vocals], bit_depth)
+        found[ACCOMPANIMENT] = whole
+    if RESIDUAL in stems:
+        parts, found[RESIDUAL], num = split_exactly(whole, list(others.values()), bit_depth)
+        limited += num
+        found |= zip(others, parts, strict=True)
+    else:
+        for target, estimate in others.items():
+            found[target], num = _limit(estimate, bit_depth)
+            limited += num
+    return {stem: found[stem] for stem in stems}, limited
+
+
+def _limit(estimate: np.ndarray, bit_depth: int | None) -> tuple[np.ndarray, int]:
+    """Rounds a stem to what can be stored; also returns how many samples had to be limited."""
+    if bit_depth is None:
+        return estimate.astype(np.float32).astype(np.float64), 0
+    scale = 2.0 ** (bit_depth - 1)
+    wanted = np.rint(estimate.astype(np.float64) * scale)
+    part = np.clip(wanted, -scale, scale - 1)
+    return part / scale, int(np.count_nonzero(part != wanted))
+
+
+def split_exactly(
+    mixture: np.ndarray, estimates: Sequence[np.ndarray], bit_depth: int | None
+) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Splits a mixture in stems that can be stored and then add up to it.
+
+    With integer samples the sum is exact: mixture and estimates are rounded, and the estimates are
+    limited to the values for which the rest can be stored, too. (A mixture beyond full scale times
+    the number of stems can't be stored as any; it is limited as well.) With float samples each stem
+    is rounded to float32, and the sum is off by at most 2**-24 times the magnitude of the rest.
+
+    Args:
+      mixture: float64 `[samples, channels]`.
+      estimates: float `[samples, channels]` each, the stems but one, not yet rounded.
+      bit_depth: of the files to write, as in `jaxsep.audio_writer.AudioWriter`.
+
+    Returns:
+      The estimates and the rest, float64 `[samples, channels]`, as `AudioWriter` takes them; and
+      how many samples of them had to be limited.
+    """
+    if bit_depth is None:
+        parts = [estimate.astype(np.float32).astype(np.float64) for estimate in estimates]
+        return parts, (mixture - sum(parts)).astype(np.float32).astype(np.float64), 0
+    scale = 2.0 ** (bit_depth - 1)
+    low, high = -scale, scale - 1
+    rounded = np.rint(mixture * scale)
+    whole = np.clip(rounded, (len(estimates) + 1) * low, (len(estimates) + 1) * high)
+    wanted = [np.rint(estimate.astype(np.float64) * scale) for estimate in estimates]
+    parts = [np.clip(part, low, high) for part in wanted]
+    rest = whole - sum(parts)
+    surplus = rest - np.clip(rest, low, high)  # that the rest has no room for
+    for index, part in enumerate(parts):
+        parts[index] = np.clip(part + surplus, low, high)
+        surplus -= parts[index] - part
+    is_limited = whole != rounded
+    for part, estimate in zip(parts, wanted, strict=True):
+        is_limited |= part != estimate
+    rest = whole - sum(parts)
+    return [part / scale for part in parts], rest / scale, int(np.count_nonzero(is_limited))
