@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
 
     # Folder of a data set made by data_prep. Unset: the built-in band.
     config.data_dir = config_dict.placeholder(str)
-    # Decides initial parameters, order of the data, crops and swapped channels.
+    # Decides initial parameters, order of the data, crops, swapped channels and dropout.
     config.seed = 0
 
     # The recipe's masker: `name`, one of jaxsep.models.MASKERS, and the masker's own fields.
@@ -72,6 +72,8 @@ def get_config() -> ConfigDict:
     config.early_stopping_patience = 0
     # Largest norm of the whole gradient; float("inf") doesn't clip.
     config.grad_clip_norm = 0.1
+    # So much of each parameter is added to its gradient, behind the clipping (L2).
+    config.weight_decay = 0.0
     # Of the moving average of the parameters, which is then what is validated and separates;
     # 0.999 averages some 1,000 steps. 0: no average.
     config.ema_decay = 0.0

@@ -54,7 +54,9 @@ def investigate(
       OSError: if it can't be saved.
     """
     order = parts.layers
-    found = jax.device_get(parts.examine(state.params, state.params, state.statistics, batch))
+    found = jax.device_get(
+        parts.examine(state.params, state.params, state.statistics, batch, state.step)
+    )
     step = int(state.step) + 1
     cause = health.find_cause(found["layers"], order, found["loss"])
     examples = _name_examples(found["examples"], dataset)
@@ -109,9 +111,10 @@ def replay(
         example_loss=LOSSES[config["loss"]],
         mesh=mesh,
         grad_accum_steps=config["grad_accum_steps"],
+        seed=config["seed"],
     )
     params, statistics = variables["params"], variables["statistics"]
-    found = jax.device_get(examine(params, params, statistics, batch))
+    found = jax.device_get(examine(params, params, statistics, batch, step - 1))
     order = health.layer_names(masker)
     layers = {name: {n: float(v) for n, v in found["layers"][name].items()} for name in order}
     return layers, health.find_cause(layers, order, found["loss"]), reports[step]

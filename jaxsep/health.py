@@ -13,6 +13,7 @@ A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numb
 Padding behind short examples counts as frames.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from jax.sharding import Mesh
 from jaxsep.losses import LossFn
 from jaxsep.models.common import Dense, MaskHead
 from jaxsep.partitioning import batch_sharding, replicated
-from jaxsep.train_step import Batch, accumulate, make_loss_fn
+from jaxsep.train_step import Batch, accumulate, make_loss_fn, step_key
 
 LayerNumbers = dict[str, dict[str, Any]]
 SATURATED_MASK = 1e-6
@@ -35,8 +36,8 @@ ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
 
 def make_examine(
-    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int = 1
-) -> Callable[[Any, Any, Any, Batch], dict[str, Any]]:
+    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int = 1, seed: int = 0
+) -> Callable[[Any, Any, Any, Batch, int | jax.Array], dict[str, Any]]:
     """Makes the jitted function that looks inside a training step.
 
     It repeats the step's forward and backward pass, so it costs about as much as the step.
@@ -46,22 +47,24 @@ def make_examine(
       example_loss: one of `losses.LOSSES`.
       mesh: the batch is spread over it.
       grad_accum_steps: as the training step's; shares are then means over the parts of the batch.
+      seed: as the training step's.
 
     Returns:
-      A function from the parameters before the step, those after it, the statistics and a batch
-      to the `loss`; `layers`, the numbers of each by name; and `examples`, arrays `[batch]`: their
-      `loss` and the `ORIGIN` that the batch tells.
+      A function from the parameters before the step, those after it, the statistics before it, the
+      batch and the number of steps before it to the `loss`; `layers`, the numbers of each by name;
+      and `examples`, arrays `[batch]`: their `loss` and the `ORIGIN` that the batch tells.
     """
     loss_fn = make_loss_fn(masker, example_loss, _Watch(masker))
 
-    def watched_loss_fn(params, statistics, batch: Batch):
-        value, beside = loss_fn(params, statistics, batch)
+    def watched_loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
+        value, beside = loss_fn(params, statistics, batch, key=key)
         origin = {name: batch[name] for name in ORIGIN}
         return value, {"examples": {"loss": beside["losses"], **origin}, "seen": beside["seen"]}
 
-    def examine(params, new_params, statistics, batch: Batch):
+    def examine(params, new_params, statistics, batch: Batch, step: int | jax.Array):
+        drawn_loss_fn = functools.partial(watched_loss_fn, key=step_key(seed, step))
         value, grads, beside = accumulate(
-            watched_loss_fn, params, statistics, batch, parts=grad_accum_steps, mesh=mesh
+            drawn_loss_fn, params, statistics, batch, parts=grad_accum_steps, mesh=mesh
         )
         layers = {name: _join_parts(numbers) for name, numbers in beside["seen"].items()}
         for name in params:
@@ -78,7 +81,7 @@ def make_examine(
     everywhere, spread = replicated(mesh), batch_sharding(mesh)
     return jax.jit(
         examine,
-        in_shardings=(everywhere, everywhere, everywhere, spread),
+        in_shardings=(everywhere, everywhere, everywhere, spread, everywhere),
         out_shardings=everywhere,
     )
 
@@ -91,7 +94,7 @@ def layer_names(masker: nn.Module) -> list[str]:
 
     def run(key):
         variables = masker.init(key, mixture, masker.initial_carry(1))
-        return watch({k: variables[k] for k in ("params", "statistics")}, mixture, None)
+        return watch({k: variables[k] for k in ("params", "statistics")}, mixture, None, key)
 
     jax.eval_shape(run, key)
     return watch.order
@@ -151,7 +154,9 @@ class _Watch:
         self._masker = masker
         self.order: list[str] = []
 
-    def __call__(self, variables, mixture: jax.Array, valid) -> tuple[jax.Array, LayerNumbers]:
+    def __call__(
+        self, variables, mixture: jax.Array, valid, key: jax.Array
+    ) -> tuple[jax.Array, Any, LayerNumbers]:
         seen: LayerNumbers = {}
 
         def note(next_call, args, kwargs, context):
@@ -171,14 +176,19 @@ class _Watch:
         carry = self._masker.initial_carry(len(mixture))
         with nn.intercept_methods(note):
             (mask, _), noted = self._masker.apply(
-                variables, mixture, carry, valid=valid, mutable=["health"]
+                variables,
+                mixture,
+                carry,
+                valid=valid,
+                mutable=["health", "statistics"],
+                rngs={"dropout": key},
             )
         for name, directions in dict(noted).get("health", {}).items():
             scans = [scan for (scan,) in directions.values()]  # Flax collects what is sown
             seen[name]["saturated"] = jnp.mean(jnp.stack([s["saturated"] for s in scans]))
             seen[name]["cell_max"] = jnp.max(jnp.stack([s["cell_max"] for s in scans]))
         self.order = list(seen)
-        return mask, seen
+        return mask, noted["statistics"], seen
 
 
 def _sizes(side: str, activation: jax.Array) -> dict[str, jax.Array]:

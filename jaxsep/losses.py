@@ -84,10 +84,22 @@ def log_relative_errors(
     return jnp.log1p(relative_errors(error_fn, mask, batch, valid) / LOG_FLOOR)
 
 
+def mean_errors(
+    error_fn: ErrorFn, mask: jax.Array, batch: dict[str, jax.Array], valid: jax.Array
+) -> jax.Array:
+    """Returns the mean error of each example's bins: the louder it is, the more it weighs.
+
+    Takes and returns what `relative_errors` does.
+    """
+    inside = jnp.broadcast_to(valid[:, :, None, None], mask.shape)
+    return jnp.mean(error_fn(mask, **batch), axis=(1, 2, 3), where=inside)
+
+
 # From mask, magnitudes and valid frames to a loss for each example, `[batch]`.
 LossFn = Callable[[jax.Array, dict[str, jax.Array], jax.Array], jax.Array]
 LOSSES: dict[str, LossFn] = {
     "phase_sensitive": functools.partial(relative_errors, error_energy),
     "log_phase_sensitive": functools.partial(log_relative_errors, error_energy),
     "magnitude": functools.partial(relative_errors, magnitude_error),
+    "mean_square": functools.partial(mean_errors, magnitude_error),
 }

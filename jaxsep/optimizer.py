@@ -1,4 +1,4 @@
-"""The optimizer: global-norm clipping before Adam; learning rates by step and by score."""
+"""The optimizer: clipping and weight decay before Adam; learning rates by step and by score."""
 
 from collections.abc import Sequence
 
@@ -36,15 +36,22 @@ def make_schedule(
     return optax.join_schedules([rise, after], [warmup])
 
 
-def make_optimizer(*, grad_clip_norm: float) -> optax.GradientTransformation:
+def make_optimizer(
+    *, grad_clip_norm: float, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
     """Clips the global mean gradient's norm, then scales it as Adam does.
 
     The training step applies the learning rate.
 
     Args:
       grad_clip_norm: largest norm; `float("inf")` doesn't clip.
+      weight_decay: of all parameters; so much of each is added to its gradient, behind the
+        clipping (L2, which Adam scales like the rest, unlike AdamW's decay).
     """
-    return optax.chain(optax.clip_by_global_norm(grad_clip_norm), optax.scale_by_adam())
+    clip, adam = optax.clip_by_global_norm(grad_clip_norm), optax.scale_by_adam()
+    if not weight_decay:  # another chain would have another state than older checkpoints
+        return optax.chain(clip, adam)
+    return optax.chain(clip, optax.add_decayed_weights(weight_decay), adam)
 
 
 def validations_since_best(scores: Sequence[float]) -> int:

@@ -9,10 +9,17 @@ import jax.numpy as jnp
 from jaxsep import checkpoints, health, models, optimizer, partitioning, records
 from jaxsep.losses import LOSSES
 from jaxsep.mixing import Mixing
+from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.stft_config import StftConfig
 from jaxsep.train_step import TrainState, create_state, make_eval_step, make_train_step
 
-AT_LEAST_0 = ("seed", "warmup_steps", "plateau_patience", "early_stopping_patience")
+AT_LEAST_0 = (
+    "seed",
+    "weight_decay",
+    "warmup_steps",
+    "plateau_patience",
+    "early_stopping_patience",
+)
 AT_LEAST_1 = (
     "num_train_steps",
     "batch_size",
@@ -67,7 +74,14 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
+    if config.grad_accum_steps > 1 and isinstance(masker, OpenUnmixMasker):
+        raise ConfigError(
+            f"grad_accum_steps={config.grad_accum_steps} must be 1 for model.name='openunmix',"
+            " which normalises by whole batches; use a smaller batch_size"
+        )
+    adam = optimizer.make_optimizer(
+        grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
+    )
     variables = models.init(masker, jax.random.key(config.seed))
     variables = models.with_statistics(variables, dataset.statistics())
     if config.start_from:
@@ -77,6 +91,7 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         "example_loss": LOSSES[config.loss],
         "mesh": mesh,
         "grad_accum_steps": config.grad_accum_steps,
+        "seed": config.seed,
     }
     return Programs(
         mesh=mesh,

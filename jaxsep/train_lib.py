@@ -222,7 +222,7 @@ class Training:
         results = {"metrics": metrics, "stop": partitioning.highest(stop.number, parts.mesh)}
         if number % config.health_every_steps == 0:
             results["health"] = parts.examine(
-                before.params, self.state.params, before.statistics, batch
+                before.params, self.state.params, before.statistics, batch, before.step
             )
         return Step(number, before, batch, results)
 
@@ -293,7 +293,7 @@ def _advise(config: Any) -> str:
     """Names what may keep updates from failing, given what is set."""
     ways = [f"a learning_rate below {config.learning_rate}"]
     ways.append(f"a grad_clip_norm below {config.grad_clip_norm}")
-    if not config.model.normalise:
+    if not config.model.get("normalise", True):
         ways.append("model.normalise=True")
     if config.compute_dtype != "float32":
         ways.append("compute_dtype=float32")

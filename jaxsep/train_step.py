@@ -23,12 +23,13 @@ Batch = dict[str, jax.Array]
 
 
 class TrainState(struct.PyTreeNode):
-    """All that training changes, and the statistics.
+    """All that training changes, and the data set's statistics.
 
     Attributes:
       step: updates tried so far, int32.
       params: of the masker.
-      statistics: of the data set, as the masker keeps them; constant.
+      statistics: of the data set, as the masker keeps them, constant; or the running ones of its
+        batch normalisation.
       opt_state: of the optimizer.
       failed_in_row: updates that failed one after another, int32.
       ema_params: exponential moving average of `params`, or None.
@@ -43,7 +44,10 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What is validated and separates: the average where there is one."""
+        """What is validated and separates: the average where there is one.
+
+        Running statistics are averages already, over some ten steps.
+        """
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "statistics": self.statistics}
 
@@ -73,6 +77,7 @@ def make_train_step(
     mesh: Mesh,
     grad_accum_steps: int = 1,
     ema_decay: float = 0.0,
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch, float], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the jitted training step.
 
@@ -87,9 +92,11 @@ def make_train_step(
       example_loss: one of `losses.LOSSES`.
       grad_clip_norm: where the optimizer clips, to report whether a step was clipped.
       mesh: the batch is spread over it.
-      grad_accum_steps: parts that the batch is worked through in, to save memory.
+      grad_accum_steps: parts that the batch is worked through in, to save memory; 1 for a masker
+        that normalises by its batch.
       ema_decay: of the parameters' moving average, if the state has one; smaller in the first
         steps, `(1 + step) / (10 + step)`, so that the initial parameters are soon forgotten.
+      seed: decides, with the step, what a masker draws at random.
 
     Returns:
       A function from state, batch (`jaxsep.input_pipeline`) and a factor of the learning rate to
@@ -99,9 +106,11 @@ def make_train_step(
     loss_fn = make_loss_fn(masker, example_loss)
 
     def train_step(state: TrainState, batch: Batch, learning_rate_scale: float):
-        value, grads, _ = accumulate(
-            loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
+        drawn_loss_fn = functools.partial(loss_fn, key=step_key(seed, state.step))
+        value, grads, beside = accumulate(
+            drawn_loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
         )
+        statistics = jax.tree.map(lambda parts: parts[-1], beside["statistics"])
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         learning_rate = learning_rate_scale * schedule(state.step)
@@ -117,6 +126,7 @@ def make_train_step(
         new_state = state.replace(
             step=state.step + 1,
             params=jax.tree.map(keep, params, state.params),
+            statistics=jax.tree.map(keep, statistics, state.statistics),
             opt_state=jax.tree.map(keep, opt_state, state.opt_state),
             ema_params=jax.tree.map(keep, ema_params, state.ema_params),
             failed_in_row=jnp.where(is_sound, 0, state.failed_in_row + 1),
@@ -139,31 +149,40 @@ def make_train_step(
     )
 
 
+def step_key(seed: int, step: int | jax.Array) -> jax.Array:
+    """Returns the key of all that is random in a training step, which begins after `step` others.
+
+    What is drawn doesn't depend on the devices: JAX's keys are partitionable.
+    """
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
 def make_loss_fn(
     masker: nn.Module,
     example_loss: LossFn,
-    apply: Callable[..., tuple[jax.Array, Any]] | None = None,
+    apply: Callable[..., tuple[jax.Array, Any, Any]] | None = None,
 ) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
     """Makes the function that training differentiates.
 
     Args:
       masker: of `jaxsep.models`.
       example_loss: one of `losses.LOSSES`.
-      apply: how to run the masker, from `(variables, mixture, valid)` to the mask and anything;
-        for those who want to look inside.
+      apply: how to run the masker, from `(variables, mixture, valid, key)` to the mask, the next
+        statistics and anything; for those who want to look inside.
 
     Returns:
-      A function from parameters, statistics and batch to the loss and a dict of the examples'
-      `losses`, `[batch]`, and what `apply` returned, `seen`.
+      A function from parameters, statistics, batch and `key` (of `step_key`) to the loss and a
+      dict of the examples' `losses`, `[batch]`, the next `statistics`, and what `apply` returned
+      beside them, `seen`.
     """
-    apply = apply or functools.partial(_predict, masker)
+    apply = apply or functools.partial(_predict_in_training, masker)
 
-    def loss_fn(params, statistics, batch: Batch):
+    def loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
         magnitudes, valid = to_magnitudes(batch, masker.stft)
         variables = {"params": params, "statistics": statistics}
-        mask, seen = apply(variables, magnitudes["mixture"], valid)
+        mask, statistics, seen = apply(variables, magnitudes["mixture"], valid, key)
         losses = example_loss(mask, magnitudes, valid)
-        return jnp.mean(losses), {"losses": losses, "seen": seen}
+        return jnp.mean(losses), {"losses": losses, "statistics": statistics, "seen": seen}
 
     return loss_fn
 
@@ -210,7 +229,8 @@ def make_eval_step(
 
     def eval_step(variables, batch: Batch):
         magnitudes, valid = to_magnitudes(batch, masker.stft)
-        mask, _ = _predict(masker, variables, magnitudes["mixture"], valid)
+        mixture = magnitudes["mixture"]
+        mask, _ = masker.apply(variables, mixture, masker.initial_carry(len(mixture)), valid=valid)
         error = error_energy(mask, **magnitudes)
         energies = {
             "vocals": jnp.square(magnitudes["vocals"]),
@@ -252,9 +272,19 @@ def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array],
     return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
 
 
-def _predict(
-    masker: nn.Module, variables: dict[str, Any], mixture: jax.Array, valid: jax.Array
-) -> tuple[jax.Array, None]:
-    carry = masker.initial_carry(mixture.shape[0])
-    mask, _ = masker.apply(variables, mixture, carry, valid=valid)
-    return mask, None
+def _predict_in_training(
+    masker: nn.Module,
+    variables: dict[str, Any],
+    mixture: jax.Array,
+    valid: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, Any, None]:
+    (mask, _), changed = masker.apply(
+        variables,
+        mixture,
+        masker.initial_carry(len(mixture)),
+        valid=valid,
+        mutable=["statistics"],
+        rngs={"dropout": key},
+    )
+    return mask, changed["statistics"], None

@@ -42,7 +42,7 @@ def examine(kind: str, change=lambda params: params, batch=None, grad_accum_step
     )
     params = change(variables["params"])
     new_params = jax.tree.map(lambda p: 1.01 * p, params)
-    seen = look(params, new_params, variables["statistics"], batch or batch_of())
+    seen = look(params, new_params, variables["statistics"], batch or batch_of(), 0)
     return jax.device_get(seen), health.layer_names(masker)
 
 

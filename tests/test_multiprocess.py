@@ -18,14 +18,16 @@ from jaxsep.files import absolute
 DEVICES = "--xla_force_host_platform_device_count"
 
 
-def start(dataset, workdir, *, devices: int = 1, processes: int = 1, **fields):
+def start(
+    dataset, workdir, *, devices: int = 1, processes: int = 1, recipe: str = "lstm", **fields
+):
     """Starts a training and returns its processes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     fields = {"num_train_steps": 50, "batch_size": 8, "log_every_steps": 1, **fields}
     fields |= {"data_dir": dataset.path, "model.hidden_size": 16, "crop_frames": 40}
-    command = [sys.executable, "train.py", "--config=configs/lstm.py", f"--workdir={workdir}"]
+    command = [sys.executable, "train.py", f"--config=configs/{recipe}.py", f"--workdir={workdir}"]
     command += [f"--config.{name}={value}" for name, value in fields.items()]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{DEVICES}={devices}"}
     cluster = [f"--coordinator_address=localhost:{port}", f"--num_processes={processes}"]
@@ -77,6 +79,14 @@ def test_other_hardware_gives_the_same_losses(alone, tiny_dataset, tmp_path, har
     np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-5)
     scores = [logged(workdir, "validation/sdr")[50] for workdir in (alone, tmp_path)]
     np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_eight_devices_normalise_by_the_whole_batch_and_drop_the_same(tiny_dataset, tmp_path):
+    fields = {"recipe": "openunmix", "num_train_steps": 10, "model.low_bins": 100}
+    for devices in (1, 8):
+        finish(start(tiny_dataset, tmp_path / f"{devices}", devices=devices, **fields))
+    one, other = (logged(tmp_path / name) for name in "18")
+    np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-5)
 
 
 def wait_for_step(workdir, step: int) -> None:

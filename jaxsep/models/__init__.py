@@ -12,6 +12,8 @@ Every masker is a Flax module with
 A masker of other targets, or of several, has their names as `targets`; its mask is
 `[batch, targets, frames, channels, bins]`. See `targets_of`.
 
+In training the collection `statistics` is mutable, and there are random numbers named `dropout`.
+
 `is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone;
 `mono_gain` is what a single channel is multiplied with, before a stereo masker gets it twice.
 
@@ -73,7 +75,7 @@ def init(masker: nn.Module, key: jax.Array) -> dict[str, Any]:
     """Initialises a masker's variables.
 
     Returns:
-      `{"params": ..., "statistics": ...}`; the latter isn't trained, see `with_statistics`.
+      `{"params": ..., "statistics": ...}`; the latter has no gradient. See `with_statistics`.
     """
     stft = masker.stft
     magnitude = jnp.zeros((1, 2, stft.channels, stft.bins))
@@ -91,10 +93,17 @@ def with_statistics(
 ) -> dict[str, Any]:
     """Gives a masker's variables the statistics of its data set.
 
+    Open-Unmix's are parameters, which begin with them.
+
     Args:
       variables: of `init`.
       statistics: of `records.Dataset.statistics`.
     """
+    params = variables["params"]
+    if "input" in params:
+        bins = len(params["input"]["mean"])
+        mean, std = (jnp.asarray(statistics[name][:bins]) for name in ("mean", "std"))
+        return {**variables, "params": {**params, "input": {"mean": -mean, "scale": 1 / std}}}
     wanted = variables["statistics"]["normalise"]
     known = {name: jnp.asarray(statistics[name]) for name in wanted}
     return {**variables, "statistics": {"normalise": known}}

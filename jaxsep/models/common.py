@@ -154,12 +154,57 @@ class FixedNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[..., filters]` to the same shape."""
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("statistics", "mean", jnp.zeros, shape).value
         var = self.variable("statistics", "var", jnp.ones, shape).value
+        return self._normalise(x, mean, var)
+
+    def _normalise(self, x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+class BatchNorm(FixedNorm):
+    """Batch normalisation that is trained.
+
+    Where the collection `statistics` is mutable, the batch's own statistics normalise it and the
+    running ones move towards them; elsewhere it is `FixedNorm`. The batch is that of all devices.
+
+    Flax's has the biased variance run, and PyTorch's, whose numbers these are, the unbiased one.
+
+    Attributes:
+      momentum: how far the running statistics move in a step.
+
+    Reference: Ioffe and Szegedy, Batch normalization, 2015.
+    """
+
+    momentum: float = 0.1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+        """Maps `[batch, frames, filters]` to the same shape.
+
+        Args:
+          x: to normalise.
+          valid: bool `[batch, frames]`; other frames don't count in the statistics.
+        """
+        shape = x.shape[-1:]
+        mean = self.variable("statistics", "mean", jnp.zeros, shape)
+        var = self.variable("statistics", "var", jnp.ones, shape)
+        if not self.is_mutable_collection("statistics") or self.is_initializing():
+            return self._normalise(x, mean.value, var.value)
+        counted = jnp.ones(x.shape[:2], bool) if valid is None else valid
+        where = counted[..., None]
+        seen = x.astype(jnp.float32)
+        batch_mean = jnp.mean(seen, axis=(0, 1), where=where)
+        batch_var = jnp.var(seen, axis=(0, 1), where=where)
+        count = jnp.sum(counted)
+        unbiased = batch_var * count / jnp.maximum(count - 1, 1)
+        mean.value += self.momentum * (batch_mean - mean.value)
+        var.value += self.momentum * (unbiased - var.value)
+        return self._normalise(x, batch_mean, batch_var)
 
 
 class MaskHead(nn.Module):

@@ -1,6 +1,8 @@
 """Open-Unmix's masker: three LSTM layers between dense layers, all batch-normalised.
 
-It is here to run the weights that others trained; `jaxsep.importers.openunmix` reads them.
+It runs the weights that others trained (`jaxsep.importers.openunmix` reads them) and is trained by
+`configs/openunmix.py`. Where the collection `statistics` is mutable, the batch's own statistics
+normalise it; where there are random numbers named `dropout`, it drops outputs of its LSTM layers.
 
 Reference: Stöter et al., Open-Unmix: a reference implementation for music source separation, 2019.
 """
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import FixedNorm
+from jaxsep.models.common import BatchNorm
 from jaxsep.models.lstm import LSTMLayer, LSTMMasker
 from jaxsep.models.lstm_scan import LSTMCarry
 from jaxsep.stft_config import StftConfig
@@ -51,6 +53,7 @@ class OpenUnmixMasker(nn.Module):
       num_layers: LSTM layers.
       bidirectional: look at later frames too; not causal then.
       low_bins: that the network sees; 1487 are those up to 16 kHz in frames of 4096 at 44.1 kHz.
+      dropout: share of an LSTM layer's outputs that the next one doesn't get in training.
       unroll: of `lstm_scan`; changes speed alone.
       dtype: of the matrix products; parameters, states and masks are float32.
     """
@@ -60,6 +63,7 @@ class OpenUnmixMasker(nn.Module):
     num_layers: int = 3
     bidirectional: bool = True
     low_bins: int = 1487
+    dropout: float = 0.4
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
 
@@ -82,6 +86,8 @@ class OpenUnmixMasker(nn.Module):
             raise ValueError(
                 f"low_bins={self.low_bins} must be 1 to {self.stft.bins}, those of the transform"
             )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must be at least 0 and less than 1")
 
     @property
     def is_causal(self) -> bool:
@@ -102,9 +108,12 @@ class OpenUnmixMasker(nn.Module):
         dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
         x = InputScale(name="input")(magnitude[..., : self.low_bins]).reshape(batch, frames, -1)
         x = dense(self.hidden_size, name="dense_1")(x)
-        x = jnp.tanh(FixedNorm(name="norm_1")(x))
+        x = jnp.tanh(BatchNorm(name="norm_1")(x, valid))
         skipped, states = x, []
+        is_certain = not self.has_rng("dropout")
         for index, state in enumerate(carry):
+            if index:
+                x = nn.Dropout(self.dropout, deterministic=is_certain, name=f"dropout_{index}")(x)
             name = f"lstm_{index + 1}"
             layer = LSTMLayer(
                 self.hidden_size, self.bidirectional, self.unroll, self.dtype, name=name
@@ -112,7 +121,7 @@ class OpenUnmixMasker(nn.Module):
             x, state = layer(x, state, valid=valid)
             states.append(state)
         x = dense(self.hidden_size, name="dense_2")(jnp.concatenate([skipped, x], axis=-1))
-        x = nn.relu(FixedNorm(name="norm_2")(x))
-        x = FixedNorm(name="norm_3")(dense(channels * bins, name="dense_3")(x))
+        x = nn.relu(BatchNorm(name="norm_2")(x, valid))
+        x = BatchNorm(name="norm_3")(dense(channels * bins, name="dense_3")(x), valid)
         mask = OutputScale(name="output")(x.astype(jnp.float32).reshape(magnitude.shape))
         return mask, states

@@ -1,0 +1,204 @@
+"""Trains Open-Unmix's network here and by PyTorch.
+
+usage: python -m benchmarks.open_unmix.training parity [--hidden_size=512] [--steps=20]
+       python -m benchmarks.open_unmix.training recipe --data=DATA --root=SONGS [--steps=300] ...
+
+  parity  the same initial weights and batches on both sides, and nothing that is random or has two
+          biases: each step's losses, and their largest difference
+  recipe  the whole recipe on both sides, with the same mixtures, each from initial weights of its
+          own: SDR of the vocals on the test songs of SONGS, in dB, and seconds of training. DATA is
+          a data set of waveforms. Hidden size, batch and crop are small unless told otherwise, so
+          that hundreds of steps need minutes.
+"""
+
+import argparse
+import datetime
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from benchmarks.open_unmix import HIDDEN_SIZE
+from benchmarks.open_unmix.torch_training import LEARNING_RATE, TorchTraining
+from configs import openunmix as recipe
+from data_prep.collections import open_collection
+from data_prep.sources import PreparationError
+from jaxsep import checkpoints, evaluation, methods, models, optimizer, partitioning
+from jaxsep.files import absolute
+from jaxsep.input_pipeline import train_batches
+from jaxsep.losses import LOSSES
+from jaxsep.metrics import waveform_sdr
+from jaxsep.mixing import Mixing
+from jaxsep.models.openunmix import OpenUnmixMasker
+from jaxsep.records import WAVEFORM, Dataset, DatasetError, load_dataset
+from jaxsep.separator import Separator
+from jaxsep.stft_config import StftConfig
+from jaxsep.train_lib import train_and_evaluate
+from jaxsep.train_step import create_state, make_train_step, to_magnitudes
+
+BANDWIDTH = 16_000  # Hz
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    parity = commands.add_parser("parity")
+    compared = commands.add_parser("recipe")
+    compared.add_argument("--data", required=True, help="a prepared data set of waveforms")
+    compared.add_argument("--root", type=Path, required=True, help="songs with a test split")
+    for command, hidden, batch, frames, steps in (
+        (parity, HIDDEN_SIZE, 2, 32, 20),
+        (compared, 128, 8, 64, 300),
+    ):
+        command.add_argument("--hidden_size", type=int, default=hidden)
+        command.add_argument("--batch_size", type=int, default=batch)
+        command.add_argument("--frames", type=int, default=frames, help="of an example")
+        command.add_argument("--steps", type=int, default=steps)
+    args = parser.parse_args()
+    print(f"{datetime.date.today()}, {describe_machine()}\n{' '.join(sys.argv[1:])}\n", flush=True)
+    try:
+        (print_parity if args.command == "parity" else print_recipe)(args)
+    except (DatasetError, PreparationError, evaluation.EvaluationError, ValueError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def print_parity(args: argparse.Namespace) -> None:
+    masker = OpenUnmixMasker(StftConfig(), hidden_size=args.hidden_size, dropout=0.0)
+    shape = (args.batch_size, args.frames)
+    ours, theirs = compare_losses(masker, shape, steps=args.steps)
+    print("| step | jaxsep | PyTorch |\n|---|---|---|")
+    for step, pair in enumerate(zip(ours, theirs, strict=True), start=1):
+        print(f"| {step} | {pair[0]:.6g} | {pair[1]:.6g} |")
+    print(f"\nlargest relative difference: {np.abs(ours / theirs - 1).max():.1e}")
+
+
+def compare_losses(
+    masker: OpenUnmixMasker, shape: tuple[int, int], *, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trains both sides from the same weights, with the same batches of noise.
+
+    Args:
+      masker: without dropout.
+      shape: examples, and frames of each.
+      steps: of training; two batches take turns.
+
+    Returns:
+      Each step's loss, ours and theirs.
+    """
+    rng = np.random.default_rng(0)
+    size = (2, *shape, masker.stft.channels, masker.stft.bins)
+    vocals, rest = (rng.gamma(0.5, 10.0, size).astype(np.float32) for _ in range(2))
+    statistics = {"mean": np.full(masker.stft.bins, 10.0), "std": np.full(masker.stft.bins, 10.0)}
+    variables = models.init(masker, jax.random.key(0))
+    variables = models.with_statistics(variables, statistics)
+    adam = optimizer.make_optimizer(grad_clip_norm=float("inf"))
+    mesh = partitioning.make_mesh()
+    train_step = make_train_step(
+        masker,
+        adam,
+        optimizer.make_schedule("constant", LEARNING_RATE, 0, steps),
+        example_loss=LOSSES["mean_square"],
+        grad_clip_norm=float("inf"),
+        mesh=mesh,
+    )
+    state = partitioning.replicate(create_state(variables, adam), mesh)
+    network = TorchTraining(masker, weight_decay=0.0)
+    network.start_from(variables)
+    losses = [], []
+    for number in range(steps):
+        parts = {"vocals": vocals[number % 2], "accompaniment": rest[number % 2]}
+        batch = {**parts, "mixture": sum(parts.values())}
+        frames = {"num_frames": np.full(shape[0], shape[1], np.int32)}
+        there = partitioning.to_global_batch({**batch, **frames}, mesh)
+        state, metrics = train_step(state, there, 1.0)
+        losses[0].append(float(metrics["loss"]))
+        losses[1].append(network.step(batch["mixture"], batch["vocals"]))
+    return np.array(losses[0]), np.array(losses[1])
+
+
+def print_recipe(args: argparse.Namespace) -> None:
+    dataset = load_dataset(args.data)
+    if dataset.representation != WAVEFORM:
+        raise DatasetError(f"{args.data}: no waveforms; prepare it with --representation=waveform")
+    source = open_collection(args.root)
+    songs = evaluation.choose_split(source.tracks(), "test")
+    config = make_config(args, dataset.stft)
+    masker = models.create(stft=dataset.stft, **config.model)
+    trained, seconds = {}, {}
+    for name, train in {"jaxsep": train_ours, "PyTorch": train_theirs}.items():
+        begun = time.perf_counter()
+        trained[name] = train(config, dataset)
+        seconds[name] = time.perf_counter() - begun
+    separators = {name: Separator(masker, variables) for name, variables in trained.items()}
+    print(f"| song | mixture | {' | '.join(separators)} |\n|---|---|---|---|")
+    rows = []
+    for song in songs:
+        recording = methods.load(source, song)
+        estimates = [
+            separator(recording.mixture, recording.sample_rate)["vocals"]
+            for separator in separators.values()
+        ]
+        vocals = recording.stems["vocals"]
+        rows.append([waveform_sdr(vocals, each) for each in (recording.mixture, *estimates)])
+        print_row(song.name, rows[-1])
+    print_row("mean", np.mean(rows, axis=0))
+    print(f"\nseconds of training: {', '.join(f'{n} {s:.0f}' for n, s in seconds.items())}")
+
+
+def print_row(name: str, scores: Any) -> None:
+    print(f"| {name} | {' | '.join(f'{score:.2f}' for score in scores)} |", flush=True)
+
+
+def make_config(args: argparse.Namespace, stft: StftConfig) -> Any:
+    """Makes the recipe's config, of the size that was asked for."""
+    config: Any = recipe.get_config()
+    config.data_dir = args.data
+    config.update(
+        batch_size=args.batch_size,
+        crop_frames=args.frames,
+        num_train_steps=args.steps,
+        eval_every_steps=args.steps,
+    )
+    below = int(BANDWIDTH * stft.n_fft / stft.sample_rate)
+    config.model.update(hidden_size=args.hidden_size, low_bins=min(stft.bins, below + 1))
+    return config
+
+
+def train_ours(config: Any, dataset: Dataset) -> dict[str, Any]:
+    """Trains here and returns the last step's variables."""
+    del dataset  # the config names it
+    with tempfile.TemporaryDirectory() as folder:
+        summary = train_and_evaluate(config, folder)
+        return checkpoints.restore_masker(absolute(summary["checkpoint"]))[1]
+
+
+def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:
+    """Trains by PyTorch on the same mixtures and returns our masker's variables."""
+    masker = OpenUnmixMasker(dataset.stft, **{k: v for k, v in config.model.items() if k != "name"})
+    training = TorchTraining(masker, weight_decay=config.weight_decay, seed=config.seed)
+    training.start_from_statistics(dataset.statistics())
+    batches = train_batches(
+        dataset,
+        batch_size=config.batch_size,
+        crop_frames=config.crop_frames,
+        seed=config.seed,
+        mixing=Mixing(**config.mixing),
+    )
+    to_both = jax.jit(lambda batch: to_magnitudes(batch, dataset.stft)[0])
+    for _ in range(config.num_train_steps):
+        magnitudes = to_both(next(batches))
+        training.step(*(np.asarray(magnitudes[stem]) for stem in ("mixture", "vocals")))
+    return training.variables()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
