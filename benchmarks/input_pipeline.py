@@ -10,7 +10,6 @@ than 2 % of its time waiting for it.
 
 import argparse
 import contextlib
-import datetime
 import functools
 import importlib
 import threading
@@ -21,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.table import Table
 from jaxsep import partitioning, programs, records
 from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
 from jaxsep.mixing import Mixer, Mixing
@@ -154,11 +153,10 @@ def main() -> None:
         parser.exit(2, f"benchmarks.input_pipeline: {error}\n")
     except DataCorruptionError as error:
         parser.exit(1, f"benchmarks.input_pipeline: {error}\n")
-    where = f"{datetime.date.today()}, {describe_machine()}"
-    print(f"{args.recipe} on {dataset.manifest['name']}, {where}\n")
-    print(f"| | median of {args.rounds} | range |\n|---|---|---|")
-    for name, values in zip(benchmark.rows, np.transpose(rounds), strict=True):
-        print(f"| {name} | {np.median(values):.4g} | {values.min():.4g} to {values.max():.4g} |")
+    columns = ("", f"median of {args.rounds}", "least", "most")
+    with Table(*columns, about=f"{args.recipe} on {dataset.manifest['name']}") as table:
+        for name, values in zip(benchmark.rows, np.transpose(rounds), strict=True):
+            table.row(name, float(np.median(values)), float(values.min()), float(values.max()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether a stream stays what it is over many minutes.
 
-    python -m benchmarks.long_stream --model=WORKDIR --song=SONG [--vocals=FILE] [--minutes=12]
+    python -m benchmarks.long_stream --song=SONG [--model=MODEL] [--vocals=FILE] [--minutes=12]
 
 Streams SONG over and over, some frames at a time, and prints for each repetition: the largest cell
 state of the LSTM (looked at once a second); how far the vocals are from those of the whole file, of
@@ -9,21 +9,21 @@ begins from silence); and with the true vocals (`--vocals`) the SDR.
 """
 
 import argparse
-import datetime
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import jaxsep
-from benchmarks.machine import describe_machine
+from benchmarks.table import Table
+from jaxsep import published
 from jaxsep.audio_reader import read_audio
 from jaxsep.metrics import waveform_sdr
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What changes in a stream of many minutes.")
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", default=published.OWN)
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--vocals", type=Path)
     parser.add_argument("--minutes", type=float, default=12.0)
@@ -36,20 +36,16 @@ def main() -> int:
     whole = separator(sound, rate)["vocals"]
     streamed, cells = stream(separator, sound, rate)
 
-    print(f"{datetime.date.today()}, {describe_machine()}; {args.song.name}, {rate} Hz\n")
-    print(
-        "| minutes | largest cell | from the file | changed, dB | SDR, dB |\n|---|---|---|---|---|"
-    )
     parts = [np.split(wave, repetitions) for wave in (streamed, whole)]
     seconds = len(song) / rate
-    for number, (ours, files) in enumerate(zip(*parts, strict=True)):
-        cell = max(cells[round(number * seconds) : round((number + 1) * seconds)])
-        drift = np.abs(ours - files).max()
-        second = parts[0][1]
-        changed = f"{-waveform_sdr(second, ours):.1f}" if number > 1 else ""
-        score = "" if truth is None else f"{waveform_sdr(truth, ours):.2f}"
-        minutes = (number + 1) * seconds / 60
-        print(f"| {minutes:.1f} | {cell:.2f} | {drift:.1e} | {changed} | {score} |")
+    columns = ("minutes", "largest cell", "from the file", "changed, dB", "SDR, dB")
+    with Table(*columns, about=f"{args.song.name}, {rate} Hz") as table:
+        for number, (ours, files) in enumerate(zip(*parts, strict=True)):
+            cell = max(cells[round(number * seconds) : round((number + 1) * seconds)])
+            drift = float(np.abs(ours - files).max())
+            changed = -waveform_sdr(parts[0][1], ours) if number > 1 else ""
+            score = "" if truth is None else waveform_sdr(truth, ours)
+            table.row((number + 1) * seconds / 60, cell, drift, changed, score)
     return 0
 
 

@@ -8,13 +8,13 @@ thread for each file, as the preparation does.
 """
 
 import argparse
-import datetime
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.machine import Usage, describe_machine, run_module, run_program
+from benchmarks.machine import Usage, run_module, run_program
+from benchmarks.table import Table
 
 
 def main() -> int:
@@ -34,9 +34,9 @@ def main() -> int:
         decoded = sum(decode(file).cpu_seconds for file in files)
         rounds.append((prepared, decoded))
     ours, theirs = map(statistics.median, zip(*rounds, strict=True))
-    print(f"{datetime.date.today()}, {describe_machine()}; {len(files)} songs\n")
-    print("| preparation, CPU s | ffmpeg, CPU s | ratio |\n|---|---|---|")
-    print(f"| {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} |")
+    columns = ("preparation, CPU s", "ffmpeg, CPU s", "ratio")
+    with Table(*columns, about=f"{len(files)} songs, {args.rounds} rounds") as table:
+        table.row(ours, theirs, ours / theirs)
     return 0
 
 

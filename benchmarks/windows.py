@@ -7,14 +7,13 @@ the two estimates of the vocals over that of the vocals, in dB. The song as a wh
 """
 
 import argparse
-import datetime
 import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.table import Table
 from jaxsep import checkpoints
 from jaxsep.audio_reader import read_audio
 from jaxsep.separator import Separator
@@ -37,11 +36,9 @@ def main() -> int:
     vocals = np.asarray(whole[0]) * magnitude
     difference = separator.mask(waveform) * magnitude - vocals
     decibels = 10 * np.log10(np.square(difference).sum() / np.square(vocals).sum())
-    print(
-        f"{datetime.date.today()}, {describe_machine()}: {decibels:.1f} dB,"
-        f" {len(waveform) / masker.stft.sample_rate:.0f} s in windows of {masker.window_frames}"
-        f" frames, {masker.overlap_frames} of them shared"
-    )
+    seconds = len(waveform) / masker.stft.sample_rate
+    with Table("song, s", "frames in a window", "shared frames", "difference, dB") as table:
+        table.row(seconds, masker.window_frames, masker.overlap_frames, float(decibels))
     return 0
 
 

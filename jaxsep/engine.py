@@ -48,6 +48,7 @@ def windows_of(masker: nn.Module, block_frames: int) -> Windows:
     return Windows(masker.window_frames, masker.overlap_frames, masker.lead_frames)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one small program, not one for each array
 def initial_state(masker: nn.Module, items: int, windows: Windows) -> State:
     """Returns the state before the first window of a batch of signals."""
     stft = masker.stft

@@ -217,7 +217,7 @@ def test_it_starts_without_the_packages_that_only_training_needs(tiny_workdir, t
     song = write_song(tmp_path / "song.wav")
     code = (
         "import sys; from jaxsep.cli import main; main(sys.argv[1:]);"
-        "heavy = {'tensorflow', 'tensorflow_datasets', 'musdb', 'librosa', 'grain'};"
+        "heavy = {'tensorflow', 'tensorflow_datasets', 'musdb', 'librosa', 'grain', 'orbax'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     args = ["separate", song, f"--model={tiny_workdir}", f"--output={tmp_path / 'out'}"]

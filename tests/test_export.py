@@ -73,6 +73,14 @@ def test_parameters_of_an_unknown_type_are_refused(tiny_workdir, tmp_path, monke
         checkpoints.restore_best(tiny_workdir)
 
 
+def test_arrays_of_another_model_are_refused(tiny_workdir, monkeypatch):
+    metadata = checkpoints.read_metadata(checkpoints.find_checkpoints(tiny_workdir)[0])
+    metadata["config"]["model"]["hidden_size"] += 2
+    monkeypatch.setattr(checkpoints, "read_metadata", lambda _: metadata)
+    with pytest.raises(CheckpointError, match="aren't those of its model"):
+        checkpoints.restore_best(tiny_workdir)
+
+
 def test_an_exported_model_does_not_say_where_it_was_made(tiny_workdir, tmp_path):
     assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"]) == 0
     metadata = next((tmp_path / "small").rglob("metadata/metadata"))

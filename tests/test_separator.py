@@ -159,11 +159,13 @@ def test_one_channel_is_fed_twice_and_many_each_alone():
     np.testing.assert_allclose(together[:, [0]], twice.mean(axis=1, keepdims=True), atol=1e-5)
 
 
-def test_one_program_serves_all_lengths_and_rates():
-    separator = make()
-    for samples, rate in [(100, 8000), (30_000, 8000), (9000, 44100)]:
-        separator(noise(samples, 2), rate)
+def test_one_program_serves_all_lengths_and_rates(tiny_workdir):
+    separator = Separator.restore(tiny_workdir)
+    for samples, rate, channels in [(100, 8000, 2), (30_000, 8000, 1), (9000, 44100, 2)]:
+        separator(noise(samples, channels), rate)
     assert separator._separate_window._cache_size() == 1
+    separator(noise(9000, 6), 8000)  # six items in a batch are another program
+    assert separator._separate_window._cache_size() == 2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ Medians over the rounds, and the ratio of the two. Each round has both sides, on
 
 import argparse
 import dataclasses
-import datetime
 import statistics
 import sys
 import tempfile
@@ -24,26 +23,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import soundfile
 import torch
 from etils import epath
-from flax import linen as nn
 
 import jaxsep
-from benchmarks.machine import describe_machine, run_module
-from benchmarks.open_unmix import HIDDEN_SIZE, SHAPES, peer
-from configs import default
-from jaxsep import models, optimizer, partitioning
+from benchmarks.machine import run_module
+from benchmarks.open_unmix import SHAPES, peer
+from benchmarks.open_unmix.ours import (
+    BATCH,
+    STFT,
+    make_batch,
+    make_model,
+    make_step,
+    model_fields,
+)
+from benchmarks.table import Table
 from jaxsep.checkpointer import save_model
 from jaxsep.checkpoints import FOLDER
-from jaxsep.losses import LOSSES
-from jaxsep.stft_config import StftConfig
-from jaxsep.train_step import create_state, make_train_step
 
-BATCH, FRAMES = 16, 255
-STFT = StftConfig()
 HOPS = 200  # in a round
 CLIP, SONG = 10, 180  # seconds
 
@@ -52,58 +51,63 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    measures = {"step": compare_steps, "hop": compare_hops, "file": compare_files}
-    parser.add_argument("measure", choices=(*measures, "start"))
+    measures = {
+        "step": compare_steps,
+        "hop": compare_hops,
+        "file": compare_files,
+        "start": compare_starts,
+    }
+    parser.add_argument("measure", choices=tuple(measures))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    print(f"{datetime.date.today()}, {describe_machine()}; {args.rounds} rounds\n", flush=True)
-    if args.measure == "start":
-        compare_starts(args.rounds)
-    else:
-        measures[args.measure](args.rounds)
+    measures[args.measure](args.rounds)
     return 0
 
 
 def compare_steps(rounds: int) -> None:
-    print("| layers | jaxsep, examples/s | Open-Unmix, examples/s | ratio |\n|---|---|---|---|")
-    rng = np.random.default_rng(0)
-    size = (BATCH, FRAMES, STFT.channels, STFT.bins)
-    vocals, rest = (rng.gamma(0.5, 1.0, size).astype(np.float32) for _ in range(2))
-    batch = {"mixture": vocals + rest, "vocals": vocals, "accompaniment": rest}
-    for shape in SHAPES:
-        ours, theirs = our_step(shape, batch), peer.Training(shape, vocals + rest, vocals).step
-        seconds = in_turns(ours, theirs, rounds)
-        row(shape, *medians([[BATCH / s for s in pair] for pair in seconds]))
+    columns = ("layers", "jaxsep, examples/s", "Open-Unmix, examples/s", "ratio")
+    batch = make_batch()
+    with Table(*columns, about=f"{rounds} rounds") as table:
+        for shape in SHAPES:
+            theirs = peer.Training(shape, batch["mixture"], batch["vocals"]).step
+            seconds = in_turns(make_step(shape, batch), theirs, rounds)
+            table.row(shape, *medians([[BATCH / s for s in pair] for pair in seconds]))
 
 
 def compare_hops(rounds: int) -> None:
-    print("| layers | jaxsep, ms | 99th percentile | Open-Unmix, ms | 99th percentile | ratio |")
-    print("|---|---|---|---|---|---|")
+    columns = ("layers", "jaxsep, ms", "its 99th percentile, ms")
+    columns += ("Open-Unmix, ms", "Open-Unmix's 99th percentile, ms", "ratio of the medians")
     sound = np.random.default_rng(0).normal(0, 0.1, (HOPS, STFT.hop_length, 2)).astype(np.float32)
-    for shape in (name for name, layers in SHAPES.items() if not layers.bidirectional):
-        masker, variables = our_model(shape)
-        streamer = jaxsep.Streamer(jaxsep.Separator(masker, variables), STFT.sample_rate, 2)
-        stream, times = peer.Stream(shape), ([], [])
-        for _ in range(rounds):
-            for push, taken in zip((streamer.push, stream.push), times, strict=True):
-                taken += [1e3 * clock(push, hop) for hop in sound]
-        (ours, our_worst), (theirs, their_worst) = (np.percentile(t, [50, 99]) for t in times)
-        row(shape, ours, our_worst, theirs, their_worst, ours / theirs)
-    print(f"\nA hop lasts {1e3 * STFT.hop_length / STFT.sample_rate:.1f} ms.")
+    lasting = f"a hop lasts {1e3 * STFT.hop_length / STFT.sample_rate:.1f} ms"
+    with Table(*columns, about=f"{rounds} rounds of {HOPS} hops; {lasting}") as table:
+        for shape in (name for name, layers in SHAPES.items() if not layers.bidirectional):
+            masker, variables = make_model(shape)
+            streamer = jaxsep.Streamer(jaxsep.Separator(masker, variables), STFT.sample_rate, 2)
+            streams, times = (streamer.push, peer.Stream(shape).push), ([], [])
+            for number in range(rounds + 1):
+                for push, taken in zip(streams, times, strict=True):
+                    hops = [1e3 * clock(push, hop) for hop in sound]
+                    taken += hops if number else []  # the first round compiles
+            (ours, worst), (theirs, their_worst) = (np.percentile(t, [50, 99]) for t in times)
+            table.row(shape, *map(float, (ours, worst, theirs, their_worst, ours / theirs)))
 
 
 def compare_files(rounds: int) -> None:
-    print("| layers | | jaxsep, s | Open-Unmix, s | ratio |\n|---|---|---|---|---|")
-    for shape in SHAPES:
-        clocks, cpus = compare_commands(shape, SONG, rounds)
-        for name, pairs in (("CPU", cpus), ("clock", clocks)):
-            row(shape, name, *medians(pairs))
+    columns = ("layers", "measure", "jaxsep, s", "Open-Unmix, s", "ratio")
+    with Table(*columns, about=f"{SONG} s of stereo; {rounds} rounds") as table:
+        for shape in SHAPES:
+            clocks, cpus = compare_commands(shape, SONG, rounds)
+            for name, pairs in (("CPU", cpus), ("clock", clocks)):
+                table.row(shape, name, *medians(pairs))
 
 
 def compare_starts(rounds: int) -> None:
-    print("| layers | jaxsep, s | Open-Unmix, s | ratio |\n|---|---|---|---|")
-    for shape in SHAPES:
-        row(shape, *medians(compare_commands(shape, CLIP, rounds)[0]))
+    columns = ("layers", "measure", "jaxsep, s", "Open-Unmix, s", "ratio")
+    with Table(*columns, about=f"{CLIP} s of stereo; {rounds} rounds") as table:
+        for shape in SHAPES:
+            clocks, cpus = compare_commands(shape, CLIP, rounds)
+            for name, pairs in (("clock", clocks), ("CPU", cpus)):
+                table.row(shape, name, *medians(pairs))
 
 
 def compare_commands(shape: str, seconds: int, rounds: int) -> tuple[list, list]:
@@ -117,8 +121,8 @@ def compare_commands(shape: str, seconds: int, rounds: int) -> tuple[list, list]
         samples = np.random.default_rng(0).normal(0, 0.1, (seconds * STFT.sample_rate, 2))
         soundfile.write(folder / "song.wav", samples, STFT.sample_rate, subtype="PCM_16")
         torch.save(peer.make_model(shape).state_dict(), folder / "vocals.pth")
-        _, variables = our_model(shape)
-        config = {"model": {"name": "lstm", **our_fields(shape)}}
+        _, variables = make_model(shape)
+        config = {"model": {"name": "lstm", **model_fields(shape)}}
         metadata = {"sdr": None, "stft": dataclasses.asdict(STFT), "config": config}
         model = epath.Path(folder / "model" / FOLDER / "0")
         save_model(model, variables["params"], variables["statistics"], metadata)
@@ -138,42 +142,6 @@ def medians(pairs: list[list[float]]) -> list[float]:
     return [ours, theirs, ours / theirs]
 
 
-def our_fields(shape: str) -> dict[str, Any]:
-    return {"hidden_size": HIDDEN_SIZE, **SHAPES[shape]._asdict()}
-
-
-def our_model(shape: str) -> tuple[nn.Module, dict[str, Any]]:
-    """Makes a model with random weights."""
-    masker = models.create("lstm", STFT, **our_fields(shape))
-    return masker, models.init(masker, jax.random.key(0))
-
-
-def our_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
-    """Makes a training step as the recipe has it."""
-    config: Any = default.get_config()
-    mesh = partitioning.make_mesh()
-    masker, variables = our_model(shape)
-    adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
-    train_step = make_train_step(
-        masker,
-        adam,
-        optimizer.make_schedule("constant", config.learning_rate, 1, 10),
-        example_loss=LOSSES[config.loss],
-        grad_clip_norm=config.grad_clip_norm,
-        mesh=mesh,
-    )
-    state = partitioning.replicate(create_state(variables, adam), mesh)
-    numbers = {"num_frames": np.full(BATCH, FRAMES, np.int32)}
-    there = partitioning.to_global_batch({**batch, **numbers}, mesh)
-
-    def step() -> None:
-        nonlocal state
-        state, _ = train_step(state, there, 1.0)
-        jax.block_until_ready(state)
-
-    return step
-
-
 def in_turns(ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> list:
     """Returns the seconds that both take in each round, after one that compiles."""
     return [[clock(ours), clock(theirs)] for _ in range(rounds + 1)][1:]
@@ -183,11 +151,6 @@ def clock(function: Callable, *args: Any) -> float:
     begun = time.perf_counter()
     function(*args)
     return time.perf_counter() - begun
-
-
-def row(*cells: Any) -> None:
-    texts = (cell if isinstance(cell, str) else f"{cell:.3g}" for cell in cells)
-    print(f"| {' | '.join(texts)} |", flush=True)
 
 
 if __name__ == "__main__":

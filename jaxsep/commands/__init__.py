@@ -6,7 +6,10 @@ wrong usage or unusable input, 1 for a failure midway. What takes long to import
 """
 
 import argparse
+import contextlib
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
@@ -17,6 +20,21 @@ DEFAULT_MODEL = "jaxsep-vocals"
 def complain(message: str) -> None:
     """Says in one line what is wrong."""
     print(f"jaxsep: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def start_up() -> Iterator[None]:
+    """Takes what is imported and made inside for what stays to the end: it is no garbage.
+
+    To look for garbage among all that JAX consists of, again and again and once more at the end,
+    took a quarter of the time in which ten seconds of music are separated.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> None:

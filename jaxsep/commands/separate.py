@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from jaxsep.commands import DEFAULT_MODEL, SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.commands import DEFAULT_MODEL, SOME_FAILED, USAGE_ERROR, complain, start_up
 
 # Those of jaxsep.audio_writer, which takes longer to import than --help should.
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -64,29 +64,30 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from jaxsep.audio_reader import AudioError
-    from jaxsep.audio_writer import WriteError
-    from jaxsep.checkpoints import CheckpointError, quiet_background_errors
-    from jaxsep.compile_cache import keep_compiled_programs
-    from jaxsep.separator import Separator
-    from jaxsep.song_files import OutputExistsError, separate_file
-    from jaxsep.stems import StemError
-
     if args.wiener_iterations < 0:
         complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
         return USAGE_ERROR
-    quiet_background_errors()
-    keep_compiled_programs()
-    try:
-        separator = Separator.restore(
-            args.model, stems=args.stems, wiener_iterations=args.wiener_iterations
-        )
-    except StemError as error:
-        complain(f"--stems: {error}")
-        return USAGE_ERROR
-    except (CheckpointError, OSError) as error:
-        complain(f"--model: {error}")
-        return USAGE_ERROR
+    with start_up():
+        from jaxsep.audio_reader import AudioError
+        from jaxsep.audio_writer import WriteError
+        from jaxsep.checkpoints import CheckpointError, quiet_background_errors
+        from jaxsep.compile_cache import keep_compiled_programs
+        from jaxsep.separator import Separator
+        from jaxsep.song_files import OutputExistsError, separate_file
+        from jaxsep.stems import StemError
+
+        quiet_background_errors()
+        keep_compiled_programs()
+        try:
+            separator = Separator.restore(
+                args.model, stems=args.stems, wiener_iterations=args.wiener_iterations
+            )
+        except StemError as error:
+            complain(f"--stems: {error}")
+            return USAGE_ERROR
+        except (CheckpointError, OSError) as error:
+            complain(f"--model: {error}")
+            return USAGE_ERROR
     failed_early = failed_midway = 0
     for number, (path, name) in enumerate(zip(args.inputs, unique_names(args.inputs), strict=True)):
         folder = args.output / name

@@ -1,0 +1,55 @@
+"""What it costs that a sound comes in many files.
+
+    python -m benchmarks.many_files --song=SONG [--model=MODEL] [--rounds=5]
+
+Separates four minutes of a song in turns as one file and as twelve of 20 s, in one process, by
+`separate_file`. Within a file, decoding, separating and encoding go on side by side; from a file to
+the next they don't. So the difference is the most that overlapping the files could save.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.memory import repeat
+from benchmarks.table import Table
+from jaxsep import published
+from jaxsep.separator import Separator, separate_file
+
+FILES, MINUTES = 12, 4
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="One long file against many short ones.")
+    parser.add_argument("--song", type=Path, required=True)
+    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    separator = Separator.restore(args.model)
+    columns = ("one file, s", f"{FILES} files, s", "difference, %")
+    with tempfile.TemporaryDirectory() as name, Table(*columns, about=args.song.name) as table:
+        folder = Path(name)
+        whole = repeat(args.song, folder / "whole.flac", MINUTES)
+        part = repeat(args.song, folder / "part.flac", MINUTES / FILES)
+        pairs = []
+        for _ in range(args.rounds + 1):  # the first one compiles
+            pairs.append(
+                [clock(separator, [whole], folder), clock(separator, [part] * FILES, folder)]
+            )
+        one, many = map(statistics.median, zip(*pairs[1:], strict=True))
+        table.row(one, many, 100 * (many / one - 1))
+    return 0
+
+
+def clock(separator: Separator, songs: list[Path], folder: Path) -> float:
+    begun = time.perf_counter()
+    for song in songs:
+        separate_file(separator, song, folder / "stems", overwrite=True)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Our side: its model and training step, without what the other side needs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from benchmarks.open_unmix import HIDDEN_SIZE, SHAPES
+from configs import default
+from jaxsep import models, optimizer, partitioning
+from jaxsep.losses import LOSSES
+from jaxsep.stft_config import StftConfig
+from jaxsep.train_step import create_state, make_train_step
+
+BATCH, FRAMES = 16, 255
+STFT = StftConfig()
+
+
+def make_batch() -> dict[str, np.ndarray]:
+    """Makes magnitudes of noise, `[BATCH, FRAMES, channels, bins]` each."""
+    rng = np.random.default_rng(0)
+    size = (BATCH, FRAMES, STFT.channels, STFT.bins)
+    vocals, rest = (rng.gamma(0.5, 1.0, size).astype(np.float32) for _ in range(2))
+    return {"mixture": vocals + rest, "vocals": vocals, "accompaniment": rest}
+
+
+def model_fields(shape: str) -> dict[str, Any]:
+    return {"hidden_size": HIDDEN_SIZE, **SHAPES[shape]._asdict()}
+
+
+def make_model(shape: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Makes a model with random weights."""
+    masker = models.create("lstm", STFT, **model_fields(shape))
+    return masker, models.init(masker, jax.random.key(0))
+
+
+def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
+    """Makes a training step as the recipe has it."""
+    config: Any = default.get_config()
+    mesh = partitioning.make_mesh()
+    masker, variables = make_model(shape)
+    adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
+    train_step = make_train_step(
+        masker,
+        adam,
+        optimizer.make_schedule("constant", config.learning_rate, 1, 10),
+        example_loss=LOSSES[config.loss],
+        grad_clip_norm=config.grad_clip_norm,
+        mesh=mesh,
+    )
+    state = partitioning.replicate(create_state(variables, adam), mesh)
+    numbers = {"num_frames": np.full(BATCH, FRAMES, np.int32)}
+    there = partitioning.to_global_batch({**batch, **numbers}, mesh)
+
+    def step() -> None:
+        nonlocal state
+        state, _ = train_step(state, there, 1.0)
+        jax.block_until_ready(state)
+
+    return step

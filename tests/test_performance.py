@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from benchmarks import performance, roofline
+from benchmarks.table import Table
+
+
+def test_every_command_has_its_place_in_the_page():
+    page = performance.PAGE.read_text()
+    for name in performance.COMMANDS:
+        page = performance.fill(page, name, f"table of {name}")
+    for name in performance.COMMANDS:
+        assert f"<!-- {name} -->\n\ntable of {name}\n\n<!-- end -->" in page
+    assert page.count("<!-- end -->") == len(performance.COMMANDS)
+
+
+def test_a_table_without_a_place_is_an_error():
+    with pytest.raises(ValueError, match="no place for 'step'"):
+        performance.fill("a page", "step", "a table")
+
+
+def test_a_table_is_there_for_people_and_for_programs(capsys):
+    with Table("layers", "ratio", about="3 rounds") as table:
+        table.row("LSTM 1", 1.23456)
+    printed = capsys.readouterr().out
+    assert "| LSTM 1 | 1.23 |" in performance.without_json(printed)
+    assert "1.23456" not in performance.without_json(printed)
+    assert json.loads(printed.splitlines()[-1])["rows"] == [{"layers": "LSTM 1", "ratio": 1.23456}]
+
+
+def test_a_steps_operations_are_those_of_its_products():
+    class Weight:
+        def __init__(self, *shape):
+            self.ndim, self.size = len(shape), shape[0] * shape[-1] if len(shape) > 1 else shape[0]
+
+    params = {"dense_1": {"kernel": Weight(10, 4), "bias": Weight(4)}, "mask": Weight(4, 5)}
+    # First layer: forward and the weights' gradient; the other one: its input's gradient as well.
+    expected = 2 * roofline.BATCH * roofline.FRAMES * (2 * 40 + 3 * 20)
+    assert roofline.step_operations(params) == expected
