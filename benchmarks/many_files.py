@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks.memory import repeat
 from benchmarks.table import Table
 from jaxsep import published
-from jaxsep.separator import Separator, separate_file
+from jaxsep.separator import Separator
+from jaxsep.song_files import separate_file
 
 FILES, MINUTES = 12, 4
 
