@@ -20,7 +20,8 @@ from jaxsep.commands import studio as command
 from jaxsep.separator import Separator, separate_file
 from jaxsep.studio import workspace
 from jaxsep.studio.app import make_app
-from jaxsep.studio.jobs import BusyError, Limits, Studio, UnknownModelError, clean_name
+from jaxsep.studio.jobs import clean_name
+from jaxsep.studio.queue import BusyError, Limits, Studio, UnknownModelError
 
 HERE = "http://127.0.0.1"
 
@@ -114,7 +115,7 @@ def test_pictures_and_peaks_come_for_each_tile_and_no_more(client):
 
 
 def test_the_band_plays_the_examples(client, monkeypatch):
-    monkeypatch.setattr("jaxsep.studio.jobs.EXAMPLE_SECONDS", 2.0)
+    monkeypatch.setattr("jaxsep.studio.examples.SECONDS", 2.0)
     example = client.get("/api/studio").json()["examples"][0]
     job = wait(client, client.post(f"/api/examples/{example}").json())
     assert (job["state"], job["num_samples"]) == ("done", 88_200)

@@ -10,6 +10,8 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
+from jaxsep.audio_reader import AudioError
+from jaxsep.audio_writer import WriteError
 from jaxsep.studio import downloads, tracks
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.schemas import TheJob, problems
@@ -28,7 +30,8 @@ _one_at_a_time = threading.Lock()
 
 @contextlib.contextmanager
 def _files_of(job: Job, track: str = "original") -> Iterator[None]:
-    """Answers 404 if the track isn't one, or the song is removed meanwhile."""
+    """Answers 404 if the track isn't one or the song is removed meanwhile, and tells why a stem
+    can't be written."""
     names = tracks.track_names(job)
     if track not in names:
         raise HTTPException(404, f"no such track; there is {', '.join(names)}")
@@ -36,6 +39,9 @@ def _files_of(job: Job, track: str = "original") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise HTTPException(404, "no such song; it may have been removed") from None
+    except AudioError as error:
+        code = 507 if isinstance(error, WriteError) else 400
+        raise HTTPException(code, job.tell(error).replace("--format=", "the format ")) from None
 
 
 def _sends(media_type: str, *codes: int) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def mask(job: TheJob, track: str, tile: Tile) -> Response:
         return _image(tracks.mask(job, track, tile))
 
 
-@router.get("/stems/{track}", **_sends("application/octet-stream", 400, 404, 409))
+@router.get("/stems/{track}", **_sends("application/octet-stream", 400, 404, 409, 507))
 def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
     """Sends a stem as a file, as `jaxsep separate` would write it."""
     stem, _, number = track.partition("-")
@@ -95,7 +101,7 @@ def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
     return FileResponse(path, filename=name, media_type="application/octet-stream")
 
 
-@router.get("/stems.zip", **_sends("application/zip", 400, 404, 409))
+@router.get("/stems.zip", **_sends("application/zip", 400, 404, 409, 507))
 def stems(job: TheJob, format: Format = "wav") -> FileResponse:
     """Sends all stems in a zip file, a folder for each model."""
     with _one_at_a_time, _files_of(job):
