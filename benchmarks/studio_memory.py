@@ -18,7 +18,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from typing import BinaryIO
+from urllib.parse import urlencode
 
 from benchmarks.machine import describe_machine
 from benchmarks.memory import repeat
@@ -45,11 +46,13 @@ def main() -> int:
             studio.stage(f"{USUAL_MINUTES} minutes by {name}", usual, name)
         if len(models) > 1:
             studio.stage(f"{USUAL_MINUTES} minutes by A and B", usual, "A", "B")
-        for number in range(args.songs):
-            studio.stage(f"{USUAL_MINUTES} minutes by A, again ({number + 1})", usual, "A")
+        for number in range(args.songs):  # each of another length, as songs are
+            minutes = USUAL_MINUTES + (number + 1) / 10
+            song = repeat(args.song, Path(folder) / "another.flac", minutes)
+            studio.stage(f"another song, {minutes:g} minutes by A", song, "A")
         long = repeat(args.song, Path(folder) / "long.flac", args.minutes)
         studio.stage(f"{args.minutes:g} minutes by A", long, "A")
-        studio.stage(f"{USUAL_MINUTES} minutes by A, at the end", usual, "A")
+        studio.stage(f"{USUAL_MINUTES} minutes by A, in the end", usual, "A")
     return 0
 
 
@@ -102,16 +105,17 @@ class RunningStudio:
         job = json.loads([line for line in events if line.startswith("data:")][-1][5:])
         if job["state"] != "done":
             raise SystemExit(f"{job['name']}: {job['error']}")
-        for track in [quote(track["id"]) for track in job["tracks"]]:
+        piece = 2 * job["sample_rate"]
+        for track in job["tracks"]:
+            kinds = ("peaks", "spectrogram", "mask") if track["stem"] == "vocals" else ("peaks",)
             for tile in range(-(-job["num_samples"] // job["tile_samples"])):
-                for kind in ("peaks", "spectrogram", "mask"):
-                    self._ask(f"{base}/tracks/{track}/{kind}/{tile}")
-            for start in range(0, job["num_samples"], 2 * job["sample_rate"]):
-                self._ask(f"{base}/tracks/{track}/samples?start={start}&count=88200")
-        for audio_format in ("wav", "flac", "mp3"):
-            self._ask(f"{base}/stems.zip?format={audio_format}")
+                for kind in kinds:
+                    self._ask(f"{base}/tracks/{track['id']}/{kind}/{tile}")
+            for start in range(0, job["num_samples"], piece):
+                self._ask(f"{base}/tracks/{track['id']}/samples?start={start}&count={piece}")
+        self._ask(f"{base}/stems.zip?format=flac")
 
-    def _ask(self, path: str, body=None) -> bytes:
+    def _ask(self, path: str, body: BinaryIO | None = None) -> bytes:
         request = urllib.request.Request(f"{self._address}api/{path}", body)
         with urllib.request.urlopen(request) as answer:
             return answer.read()

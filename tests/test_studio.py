@@ -1,10 +1,13 @@
 """The studio's API, without a browser."""
 
+import asyncio
+import errno
 import io
 import json
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +23,8 @@ from jaxsep.commands import studio as command
 from jaxsep.separator import Separator, separate_file
 from jaxsep.studio import workspace
 from jaxsep.studio.app import make_app
-from jaxsep.studio.jobs import clean_name
+from jaxsep.studio.jobs import Job, clean_name
+from jaxsep.studio.models import Models
 from jaxsep.studio.queue import BusyError, Limits, Studio, UnknownModelError
 
 HERE = "http://127.0.0.1"
@@ -144,6 +148,77 @@ def test_a_large_upload_is_refused_and_leaves_nothing(client, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_and_leaves_the_studio_working(client, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "song", Path("/dev/full"))
+        answer = client.post("/api/jobs?name=song.wav", content=b"x" * 100_000)
+    assert answer.status_code == 507 and "No space left on device" in answer.json()["detail"]
+    assert not list(tmp_path.iterdir())
+    assert wait(client, submit(client, song_bytes(1)))["state"] == "done"
+
+
+def test_a_disk_that_is_full_before_the_end_fails_the_song_alone(client, monkeypatch, tmp_path):
+    def write_nothing(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxsep.studio.queue.separate", write_nothing)
+        failed = wait(client, submit(client, song_bytes(1)))
+    assert failed["error"].startswith("song.wav: can't be written (No space left on device)")
+    assert not list(tmp_path.iterdir())
+    job = wait(client, submit(client, song_bytes(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxsep.studio.downloads.write_stems", write_nothing)
+        assert client.get(f"/api/jobs/{job['id']}/stems.zip").status_code == 507
+    assert client.get(f"/api/jobs/{job['id']}/stems.zip").status_code == 200
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_no_traceback(studio, tmp_path):
+    parts = iter([
+        {"type": "http.request", "body": b"RIFF", "more_body": True},
+        {"type": "http.disconnect"},
+    ])  # fmt: skip
+    sent = []
+
+    async def receive() -> dict:
+        return next(parts)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/jobs",
+        "query_string": b"name=song.wav",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    asyncio.run(make_app(studio)(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_format_that_cannot_hold_the_song_is_told_without_paths(client):
+    job = wait(client, submit(client, song_bytes(1, channels=3), "three.wav"))
+    answer = client.get(f"/api/jobs/{job['id']}/stems.zip?format=mp3")
+    words = "three.wav: mp3 can't hold 3 channels of 8000 Hz; use the format wav"
+    assert (answer.status_code, answer.json()["detail"]) == (400, words)
+
+
+def test_no_more_models_are_in_memory_than_a_song_can_have(monkeypatch):
+    restored = []
+    monkeypatch.setattr(Separator, "restore", restored.append)
+    models = Models({name: f"path-{name}" for name in "abc"})
+    assert list(models) == ["a", "b", "c"] and "b" in models and "d" not in models
+    assert restored == ["path-c", "path-b", "path-a"]
+    for name in "abab":
+        models[name]
+    assert len(restored) == 3
+    models["c"], models["a"]
+    assert restored[3:] == ["path-c", "path-a"]
+
+
 def test_what_is_removed_is_gone_even_while_it_is_separated(client, tmp_path):
     jobs = [submit(client, song_bytes(29)) for _ in range(2)]
     for job in jobs:
@@ -227,6 +302,25 @@ def test_a_port_in_use_is_one_line_and_code_2(tiny_workdir, capsys):
         port = other.getsockname()[1]
         assert cli.main(["studio", f"--model={tiny_workdir}", f"--port={port}"]) == 2
     assert f"--port={port}: can't be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", [-1, 2**16])
+def test_a_port_that_is_none_is_code_2(port, capsys):
+    assert cli.main(["studio", f"--port={port}"]) == 2
+    assert f"--port={port} must be" in capsys.readouterr().err
+
+
+def test_control_c_ends_it_with_code_130_and_leaves_nothing(tiny_workdir, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def interrupt(*_, **__):
+        assert len(list(tmp_path.iterdir())) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("uvicorn.Server.run", interrupt)
+    assert cli.main(["studio", f"--model={tiny_workdir}", "--no_browser"]) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_the_packages_it_says_how_to_get_them(monkeypatch, capsys):

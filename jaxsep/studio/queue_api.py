@@ -40,7 +40,9 @@ async def offer(studio: TheStudio) -> Offer:
     )
 
 
-@router.post("/jobs", status_code=201, responses=problems(400, 404, 413, 503, 507), openapi_extra=FILE)
+@router.post(
+    "/jobs", status_code=201, responses=problems(400, 404, 413, 503, 507), openapi_extra=FILE
+)
 async def submit(
     studio: TheStudio,
     request: Request,
