@@ -21,7 +21,7 @@ class Models(Mapping[str, Separator]):
     def __init__(self, paths: Mapping[str, str]):
         self._paths = paths
         self._restore = functools.lru_cache(MAX_MODELS)(Separator.restore)
-        for name in reversed(paths):  # the first one, which is used by default, stays
+        for name in reversed(list(paths)):  # the first one, which is used by default, stays
             self[name]
 
     def __getitem__(self, name: str) -> Separator:
