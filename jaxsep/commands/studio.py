@@ -11,6 +11,7 @@ import threading
 import webbrowser
 
 from jaxsep.commands import INTERRUPTED, USAGE_ERROR, add_models, complain, named_models
+from jaxsep.studio import memory
 
 SHUTDOWN_SECONDS = 2  # that open connections get; a page that watches a song never closes its own
 
@@ -40,6 +41,7 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    memory.keep_few_pools()
     try:
         import uvicorn
 

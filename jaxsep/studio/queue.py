@@ -1,11 +1,9 @@
 """The queue: songs wait, and one is separated at a time."""
 
-import ctypes
 import dataclasses
 import logging
 import secrets
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 from jaxsep.audio_reader import AudioError
 from jaxsep.checkpoints import CheckpointError
 from jaxsep.separator import Separator
+from jaxsep.studio import memory
 from jaxsep.studio.examples import play_example
 from jaxsep.studio.jobs import Job, clean_name
 from jaxsep.studio.separation import separate
@@ -155,19 +154,9 @@ class Studio:
         if job.error or job.cancelled.is_set():  # it may have made files while it was removed
             shutil.rmtree(job.folder, ignore_errors=True)
         job.state = "failed" if job.error else "done"
-        _give_memory_back()
+        memory.give_back()
 
 
 def why_not_written(error: OSError) -> str:
     """Tells what is wrong with the disk, and the way out."""
     return f"can't be written ({error.strerror}); free some space on the disk, or remove songs"
-
-
-def _give_memory_back() -> None:
-    """Gives the system what the C library, if it is glibc, keeps of freed memory.
-
-    What a compiler took for a second would stay with the studio for as long as it runs.
-    """
-    trim = sys.platform == "linux" and getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)
