@@ -4,10 +4,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsep.spectrogram import analyse
 from jaxsep.stft_config import StftConfig
 
 LOWEST_HZ = 40
@@ -191,10 +189,12 @@ def _spectrum(waveform: np.ndarray, stft: StftConfig, frames: range) -> np.ndarr
     """Returns some frames of `spectrogram.stft`, complex64 `[frames, channels, bins]`."""
     begin = frames.start * stft.hop_length - stft.n_fft // 2
     length = (len(frames) - 1) * stft.hop_length + stft.n_fft
-    inside = waveform[max(begin, 0) : max(begin + length, 0)]
+    inside = waveform[max(begin, 0) : max(begin + length, 0)].astype(np.float32)
     before = max(-begin, 0)
-    padding = ((before, length - before - len(inside)), (0, 0))
-    return np.asarray(analyse(jnp.pad(inside, padding), stft))
+    signal = np.pad(inside, ((before, length - before - len(inside)), (0, 0)))
+    # In NumPy: JAX would compile, and keep, programs for every number of frames.
+    hops = np.lib.stride_tricks.sliding_window_view(signal, stft.n_fft, axis=0)[:: stft.hop_length]
+    return np.fft.rfft(hops * stft.window())
 
 
 def _energy(spectrum: np.ndarray) -> np.ndarray:

@@ -171,6 +171,11 @@ def test_one_can_seek_and_loop(page, song):
     expect(page.locator("#time")).to_have_text("0:04 / 0:08")
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#time")).to_have_text("0:00 / 0:08")
+    page.locator("#seek").focus()
+    page.keyboard.press("ArrowRight")  # the slider's own
+    page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_text("Pause")
+    page.keyboard.press("Space")
     views.scroll_into_view_if_needed()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
     page.mouse.down()
@@ -207,6 +212,17 @@ def test_a_broken_upload_says_so_and_can_be_removed(page, tmp_path):
     expect(page.locator("#queue .state")).to_contain_text("lyrics.mp3: not an audio file")
     page.get_by_role("button", name="Remove lyrics.mp3").click()
     expect(page.locator("#queue li")).to_have_count(0)
+
+
+def test_a_file_that_cannot_be_written_says_why(page, tmp_path):
+    path = tmp_path / "three.wav"
+    soundfile.write(path, np.zeros((RATE, 3)), RATE)
+    separate(page, path)
+    page.locator("#format").select_option("mp3")
+    page.get_by_role("link", name="Save Vocals").click()
+    expect(page.get_by_role("alert")).to_contain_text("mp3 can't hold 3 channels")
+    page.keyboard.press("Escape")
+    expect(page.locator("#message")).to_be_hidden()
 
 
 def test_a_tab_that_is_loaded_anew_finds_its_songs_and_another_does_not(page, song, address):

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from jaxsep.studio.app import make_app
-from jaxsep.studio.jobs import Job, Limits, Studio
+from jaxsep.studio.jobs import Job
+from jaxsep.studio.queue import Limits, Studio
 
 quickly = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 HERE = {"Host": "127.0.0.1"}

@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import os
 import secrets
 import signal
 import socket
@@ -9,7 +10,8 @@ import sys
 import threading
 import webbrowser
 
-from jaxsep.commands import USAGE_ERROR, add_models, complain, named_models
+from jaxsep.commands import INTERRUPTED, USAGE_ERROR, add_models, complain, named_models
+from jaxsep.studio import memory
 
 SHUTDOWN_SECONDS = 2  # that open connections get; a page that watches a song never closes its own
 
@@ -39,6 +41,7 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    memory.keep_few_pools()
     try:
         import uvicorn
 
@@ -47,17 +50,19 @@ def run(args: argparse.Namespace) -> int:
         complain(f"needs {error.name}: pip install 'jaxsep[studio]'")
         return USAGE_ERROR
     from jaxsep.checkpoints import CheckpointError, quiet_background_errors
-    from jaxsep.separator import STEMS, Separator
-    from jaxsep.studio.jobs import Limits, Studio
+    from jaxsep.studio.models import Models
+    from jaxsep.studio.queue import Limits, Studio
     from jaxsep.studio.workspace import workspace
 
     quiet_background_errors()
     if not (args.max_megabytes > 0 and args.max_minutes > 0):
         complain("--max_megabytes and --max_minutes must be more than 0")
         return USAGE_ERROR
+    if not 0 <= args.port < 2**16:
+        complain(f"--port={args.port} must be 0 (one that is free) to {2**16 - 1}")
+        return USAGE_ERROR
     try:
-        models = named_models(args.model)
-        separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
+        models = Models(named_models(args.model))
         server = open_socket(args.host, args.port)
     except (CheckpointError, ValueError, OSError, OverflowError) as error:
         complain(str(error))
@@ -69,15 +74,19 @@ def run(args: argparse.Namespace) -> int:
     print(f"jaxsep studio: {address} (Ctrl-C ends it)", flush=True)
     # Once the server has ended, it repeats the signal, which is to end the program in good order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with workspace() as folder:
-        limits = Limits(args.max_megabytes, args.max_minutes)
-        app = make_app(Studio(separators, folder, limits), token)
-        if not args.no_browser:  # a thread, as some browsers keep the terminal
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS
-        )
-        uvicorn.Server(config).run(sockets=[server])
+    limits = Limits(args.max_megabytes, args.max_minutes)
+    try:
+        with workspace() as folder:
+            app = make_app(Studio(models, folder, limits), token)
+            if not args.no_browser:  # a thread, as some browsers keep the terminal
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            config = uvicorn.Config(
+                app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+            )
+            uvicorn.Server(config).run(sockets=[server])
+    except KeyboardInterrupt:
+        complain("ended; its songs and stems are removed")
+        return INTERRUPTED
     return 0
 
 
@@ -91,4 +100,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        raise OSError(f"--host={host} --port={port}: can't be used ({error.strerror})") from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise OSError(
+            f"--host={host} --port={port}: can't be used ({reason}); take others, or leave them out"
+        ) from error

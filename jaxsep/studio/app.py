@@ -9,15 +9,14 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 import jaxsep
-from jaxsep.audio_reader import AudioError
 from jaxsep.studio import queue_api, results_api
 from jaxsep.studio.guard import make_guard
-from jaxsep.studio.jobs import BusyError, Studio, UnknownModelError
+from jaxsep.studio.queue import BusyError, Studio, UnknownModelError, why_not_written
 from jaxsep.studio.schemas import problems
 from jaxsep.studio.tracks import NotReadyError
 
 STATIC = Path(__file__).parent / "static"
-CODES = {UnknownModelError: 404, BusyError: 503, NotReadyError: 409, AudioError: 400}
+CODES = {UnknownModelError: 404, BusyError: 503, NotReadyError: 409}
 
 
 def make_app(studio: Studio, token: str | None = None) -> FastAPI:
@@ -47,6 +46,7 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
     app.middleware("http")(make_guard(token))
     for kind in CODES:
         app.add_exception_handler(kind, _answer_error)
+    app.add_exception_handler(OSError, _answer_full_disk)
     app.include_router(queue_api.router)
     app.include_router(results_api.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -54,5 +54,9 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
 
 
 async def _answer_error(_: Request, error: Exception) -> JSONResponse:
-    code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
-    return JSONResponse({"detail": str(error)}, code)
+    return JSONResponse({"detail": str(error)}, CODES[type(error)])
+
+
+async def _answer_full_disk(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    return JSONResponse({"detail": f"the song {why_not_written(error)}"}, 507)

@@ -55,8 +55,11 @@ def write_zip(job: Job, audio_format: str) -> Path:
     if target.exists():
         return target
     part = target.with_name(f".{target.name}.part-{os.getpid()}")
-    with zipfile.ZipFile(part, "w") as archive:  # audio doesn't become smaller
-        for number, model in enumerate(job.models):
-            for stem, path in write_stems(job, number, audio_format).items():
-                archive.write(path, f"{model}/{stem}.{audio_format}")
-    return part.replace(target)
+    try:
+        with zipfile.ZipFile(part, "w") as archive:  # audio doesn't become smaller
+            for number, model in enumerate(job.models):
+                for stem, path in write_stems(job, number, audio_format).items():
+                    archive.write(path, f"{model}/{stem}.{audio_format}")
+        return part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -7,12 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse
+from starlette.requests import ClientDisconnect
 
 from jaxsep.studio.downloads import FORMATS
-from jaxsep.studio.jobs import EXAMPLES
+from jaxsep.studio.examples import EXAMPLES
+from jaxsep.studio.models import MAX_MODELS
 from jaxsep.studio.schemas import Offer, Status, TheJob, TheStudio, describe, problems
 
-MAX_MODELS = 2  # to compare
 POLL_SECONDS = 0.2  # between looks for progress
 FILE = {
     "requestBody": {
@@ -39,7 +40,9 @@ async def offer(studio: TheStudio) -> Offer:
     )
 
 
-@router.post("/jobs", status_code=201, responses=problems(404, 413, 503), openapi_extra=FILE)
+@router.post(
+    "/jobs", status_code=201, responses=problems(400, 404, 413, 503, 507), openapi_extra=FILE
+)
 async def submit(
     studio: TheStudio,
     request: Request,
@@ -57,15 +60,17 @@ async def submit(
                     limit = f"{studio.limits.megabytes:g} MB"
                     raise HTTPException(413, f"{job.name}: larger than {limit}, the limit here")
                 file.write(piece)
-    except BaseException:  # whoever sends it may leave in the middle, too
+    except BaseException as error:
         with contextlib.suppress(KeyError):
             studio.remove(job.id)
+        if isinstance(error, ClientDisconnect):  # as when the page is closed
+            raise HTTPException(400, f"{job.name}: the upload broke off") from None
         raise
     studio.submit(job)
     return describe(job)
 
 
-@router.post("/examples/{example}", status_code=201, responses=problems(404, 503))
+@router.post("/examples/{example}", status_code=201, responses=problems(404, 503, 507))
 async def submit_example(
     studio: TheStudio,
     example: str,

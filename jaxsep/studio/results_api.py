@@ -1,15 +1,18 @@
 """The part of the API that sends what has become of a song."""
 
+import asyncio
 import contextlib
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
+from jaxsep.audio_reader import AudioError
+from jaxsep.audio_writer import WriteError
 from jaxsep.studio import downloads, tracks
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.schemas import TheJob, problems
@@ -22,13 +25,20 @@ Format = Literal["wav", "flac", "mp3"]
 Tile = Annotated[int, InPath(ge=0, le=100_000, description="Its number.")]
 
 router = APIRouter(prefix="/api/jobs/{id}")
-# Of what takes long, as the separation needs the processor as well; samples are never late.
-_one_at_a_time = threading.Lock()
+# Does what takes long: the separation needs the processor as well, and samples are never late. One
+# thread, as each keeps some of the memory that it once had.
+_slow = ThreadPoolExecutor(1, "pictures")
+T = TypeVar("T")
+
+
+async def _in_turn(work: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_slow, work, *arguments)
 
 
 @contextlib.contextmanager
 def _files_of(job: Job, track: str = "original") -> Iterator[None]:
-    """Answers 404 if the track isn't one, or the song is removed meanwhile."""
+    """Answers 404 if the track isn't one or the song is removed meanwhile, and tells why a stem
+    can't be written."""
     names = tracks.track_names(job)
     if track not in names:
         raise HTTPException(404, f"no such track; there is {', '.join(names)}")
@@ -36,6 +46,9 @@ def _files_of(job: Job, track: str = "original") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise HTTPException(404, "no such song; it may have been removed") from None
+    except AudioError as error:
+        code = 507 if isinstance(error, WriteError) else 400
+        raise HTTPException(code, job.tell(error).replace("--format=", "the format ")) from None
 
 
 def _sends(media_type: str, *codes: int) -> dict[str, Any]:
@@ -68,39 +81,39 @@ def peaks(job: TheJob, track: str, tile: Tile) -> list[float]:
 
 
 @router.get(f"{TRACK}/spectrogram/{{tile}}", **_sends("image/png", 404, 409))
-def spectrogram(job: TheJob, track: str, tile: Tile) -> Response:
+async def spectrogram(job: TheJob, track: str, tile: Tile) -> Response:
     """Draws a tile of a track."""
-    with _one_at_a_time, _files_of(job, track):
-        return _image(tracks.spectrogram(job, track, tile))
+    with _files_of(job, track):
+        return _image(await _in_turn(tracks.spectrogram, job, track, tile))
 
 
 @router.get(f"{TRACK}/mask/{{tile}}", **_sends("image/png", 404, 409))
-def mask(job: TheJob, track: str, tile: Tile) -> Response:
+async def mask(job: TheJob, track: str, tile: Tile) -> Response:
     """Draws how much of the original is in a tile of a track."""
-    with _one_at_a_time, _files_of(job, track):
-        return _image(tracks.mask(job, track, tile))
+    with _files_of(job, track):
+        return _image(await _in_turn(tracks.mask, job, track, tile))
 
 
-@router.get("/stems/{track}", **_sends("application/octet-stream", 400, 404, 409))
-def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
+@router.get("/stems/{track}", **_sends("application/octet-stream", 400, 404, 409, 507))
+async def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
     """Sends a stem as a file, as `jaxsep separate` would write it."""
     stem, _, number = track.partition("-")
-    with _one_at_a_time, _files_of(job, track):
+    with _files_of(job, track):
         if not number:
             raise HTTPException(404, "the original isn't a stem")
         _check_done(job)
-        path = downloads.write_stems(job, int(number), format)[stem]
+        path = (await _in_turn(downloads.write_stems, job, int(number), format))[stem]
     model = f" ({job.models[int(number)]})" if len(job.models) > 1 else ""
     name = f"{Path(job.name).stem} - {stem}{model}.{format}"
     return FileResponse(path, filename=name, media_type="application/octet-stream")
 
 
-@router.get("/stems.zip", **_sends("application/zip", 400, 404, 409))
-def stems(job: TheJob, format: Format = "wav") -> FileResponse:
+@router.get("/stems.zip", **_sends("application/zip", 400, 404, 409, 507))
+async def stems(job: TheJob, format: Format = "wav") -> FileResponse:
     """Sends all stems in a zip file, a folder for each model."""
-    with _one_at_a_time, _files_of(job):
+    with _files_of(job):
         _check_done(job)
-        path = downloads.write_zip(job, format)
+        path = await _in_turn(downloads.write_zip, job, format)
     return FileResponse(path, filename=f"{Path(job.name).stem} - stems.zip")
 
 

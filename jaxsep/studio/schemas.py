@@ -6,7 +6,8 @@ from fastapi import Depends, HTTPException, Path, Request
 from pydantic import BaseModel
 
 from jaxsep.studio import tracks
-from jaxsep.studio.jobs import Job, State, Studio
+from jaxsep.studio.jobs import Job, State
+from jaxsep.studio.queue import Studio
 
 
 class Offer(BaseModel):

@@ -21,6 +21,15 @@ export async function askJson(path, options) {
   return (await ask(path, options)).json();
 }
 
+/** Shows what went wrong, until something else is done. */
+export function tell(message) {
+  const place = document.getElementById("message");
+  place.textContent = message;
+  for (const name of ["pointerdown", "keydown"]) {
+    document.addEventListener(name, () => (place.textContent = ""), { once: true });
+  }
+}
+
 /** Returns the address of something of a song. */
 export function addressOf(song, rest) {
   return `/api/jobs/${song.id}/${rest}`;

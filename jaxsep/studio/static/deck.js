@@ -1,6 +1,6 @@
 // The player's part of the page: transport, tracks and downloads of the song that is open.
 
-import { addressOf } from "./api.js";
+import { addressOf, ask, tell } from "./api.js";
 import { Player } from "./player.js";
 import { TrackRow } from "./tracks.js";
 
@@ -22,6 +22,7 @@ export class Deck {
     find("seek").addEventListener("input", (event) => this.player.seek(event.target.value * this.player.rate));
     find("picture").addEventListener("change", () => this.#setPicture());
     find("format").addEventListener("change", () => this.#setFormat());
+    find("player").addEventListener("click", (event) => event.target.matches("a.button") && save(event));
     document.addEventListener("keydown", (event) => this.#press(event));
   }
 
@@ -34,7 +35,7 @@ export class Deck {
     this.close();
     this.player = new Player(song);
     this.player.onend = () => this.#draw();
-    this.player.onerror = ({ message }) => (find("message").textContent = message);
+    this.player.onerror = ({ message }) => tell(message);
     this.rows = song.tracks.map((track) => new TrackRow(song, track, () => this.#mix()));
     for (const { views } of this.rows) this.#makeSeekable(views);
     find("tracks").replaceChildren(...this.rows.map(({ node }) => node));
@@ -84,7 +85,9 @@ export class Deck {
   }
 
   #setPicture() {
-    for (const row of this.rows) row.setPicture(find("picture").value);
+    const kind = find("picture").value;
+    for (const row of this.rows) row.setPicture(kind);
+    find("kept").hidden = kind !== "mask";
   }
 
   #setFormat() {
@@ -136,8 +139,10 @@ export class Deck {
   }
 
   #press(event) {
-    const isTyping = event.target.matches("input, select, summary");
-    if (!this.player || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { target, key } = event;
+    // A slider moves by some keys, and knows no others.
+    const isTaken = target.matches("select, summary, #files") || (target.matches("input") && /^(Arrow|Home)/.test(key));
+    if (!this.player || isTaken || event.ctrlKey || event.metaKey || event.altKey) return;
     const { player } = this;
     const step = 5 * player.rate;
     const actions = {
@@ -149,9 +154,9 @@ export class Deck {
       "[": () => this.#setLoop(player.position, player.loop?.end ?? player.song.num_samples),
       "]": () => this.#setLoop(player.loop?.start ?? 0, player.position),
     };
-    const action = actions[event.key] ?? (/^\d$/.test(event.key) && (() => this.#soloOnly(event.key - 1)));
+    const action = actions[key] ?? (/^\d$/.test(key) && (() => this.#soloOnly(key - 1)));
     // A focused button is pressed by the space bar itself.
-    if (!action || (event.key === " " && event.target.matches("button, a"))) return;
+    if (!action || (key === " " && target.matches("button, a"))) return;
     event.preventDefault();
     action();
   }
@@ -160,5 +165,22 @@ export class Deck {
     if (number >= this.rows.length) return;
     this.rows.forEach((row, i) => row.setSolo(i === number && !row.solo));
     this.#mix();
+  }
+}
+
+/** Has the studio write a file, which may take long or fail, before the browser fetches it. */
+async function save(event) {
+  event.preventDefault();
+  const link = event.target;
+  if (link.ariaBusy) return;
+  link.ariaBusy = "true";
+  try {
+    const { body } = await ask(link.pathname.replace("/api/", "") + link.search);
+    await body.cancel();
+    location.assign(link.href);
+  } catch ({ message }) {
+    tell(message);
+  } finally {
+    link.ariaBusy = null;
   }
 }

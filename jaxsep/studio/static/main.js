@@ -1,6 +1,6 @@
 // The page: takes songs, shows how far they are, and opens them in the deck.
 
-import { addressOf, ask, askJson } from "./api.js";
+import { addressOf, ask, askJson, tell } from "./api.js";
 import { clock, Deck } from "./deck.js";
 import { element } from "./tracks.js";
 
@@ -63,7 +63,7 @@ async function upload(files) {
   const { max_megabytes } = await offered;
   for (const file of files) {
     if (file.size > max_megabytes * 1e6) {
-      find("message").textContent = `${file.name}: larger than ${max_megabytes} MB, the limit here`;
+      tell(`${file.name}: larger than ${max_megabytes} MB, the limit here`);
     } else {
       await add(`jobs?name=${encodeURIComponent(file.name)}`, file);
     }
@@ -73,18 +73,19 @@ async function upload(files) {
 async function add(path, body) {
   const models = [find("model").value, find("other").value].filter(Boolean);
   const query = models.map((model) => `&model=${encodeURIComponent(model)}`).join("");
-  find("message").textContent = body ? "" : find("message").textContent;
   try {
     const song = await askJson(path + query, { method: "POST", body });
     wanted = song.id;
     take(song);
   } catch ({ message }) {
-    find("message").textContent = message;
+    tell(message);
   }
 }
 
 /** Takes what is new about a song. */
 function take(song) {
+  const before = songs.get(song.id);
+  if (before && isFinished(song) && !isFinished(before)) find("news").textContent = `${song.name}, ${describe(song)}`;
   songs.set(song.id, song);
   sessionStorage.setItem(KEY, JSON.stringify([...songs.keys()]));
   if (deck.song?.id === song.id && song.state !== "failed") deck.update(song);
@@ -158,19 +159,22 @@ function showSong(item, song) {
   bar.hidden = isFinished(song);
   bar.value = song.num_samples ? song.ready / song.num_samples : 0;
   const state = item.querySelector(".state");
-  state.textContent = `${song.models.join(", ")}: ${describe(song)}`;
+  state.textContent = describe(song);
   state.classList.toggle("failed", song.state === "failed");
   const away = item.querySelector(".remove");
   away.textContent = isFinished(song) ? "Remove" : "Cancel";
   away.setAttribute("aria-label", `${away.textContent} ${song.name}`);
-  item.querySelector(".name").setAttribute("aria-current", deck.song?.id === song.id);
+  const name = item.querySelector(".name");
+  name.disabled = !song.ready;
+  name.setAttribute("aria-current", deck.song?.id === song.id);
 }
 
-function describe({ state, error, ready, num_samples, sample_rate, seconds_left }) {
+function describe({ state, error, models, ready, num_samples, sample_rate, seconds_left }) {
   if (state === "failed") return error;
-  if (state === "done") return `${clock(num_samples / sample_rate)}, separated`;
-  if (state !== "running") return state === "waiting" ? "waiting" : "uploading";
-  if (!ready) return "starting";
+  const by = models.join(", ");
+  if (state === "done") return `${by}: ${clock(num_samples / sample_rate)}, separated`;
+  if (state !== "running") return `${by}: ${state}`;
+  if (!ready) return `${by}: starting`;
   const left = seconds_left === null ? "" : `, ${clock(Math.ceil(seconds_left))} left`;
-  return `${clock(ready / sample_rate)} of ${clock(num_samples / sample_rate)}${left}`;
+  return `${by}: ${clock(ready / sample_rate)} of ${clock(num_samples / sample_rate)}${left}`;
 }

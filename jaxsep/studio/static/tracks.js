@@ -30,6 +30,7 @@ export class TrackRow {
     this.name = name;
     this.soloButton = toggle("Solo", `Solo ${name}`, () => this.setSolo(!this.solo), changed);
     this.muteButton = toggle("Mute", `Mute ${name}`, () => (this.muted = !this.muted), changed);
+    this.muteButton.className = "mute";
     const volume = element("input", { type: "range", min: 0, max: 1, step: 0.01, value: 1 });
     volume.setAttribute("aria-label", `Volume of ${name}`);
     volume.addEventListener("input", () => {

@@ -1,0 +1,75 @@
+"""The way of a song through the models: raw samples on the disk, block by block."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Sequence
+
+from jaxsep.audio_reader import AudioError, AudioReader
+from jaxsep.prefetch import prefetch
+from jaxsep.separator import READ_SAMPLES, Separator
+from jaxsep.studio.jobs import Job
+
+# A song is pictured in so many parts, of which none is shorter, seconds.
+NUM_TILES, SHORTEST_TILE = 24, 5
+USUAL_SECONDS = 240  # of a song whose length isn't known
+
+
+def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -> None:
+    """Separates a song by all models at once, until it ends or is cancelled.
+
+    Args:
+      job: whose fields and files tell how far it is.
+      separators: of its models.
+      max_seconds: of a song.
+
+    Raises:
+      AudioError: if it can't be read or is too long.
+      OSError: if the disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(job.song))
+        rate = job.sample_rate = reader.sample_rate
+        job.channels, expected = reader.channels, reader.num_samples or 0
+        _check_length(job, expected, max_seconds)
+        job.num_samples = expected
+        job.tile_samples = _tile_samples(expected, rate)
+        names = ["original", *(f"vocals-{number}" for number in range(len(separators)))]
+        files = [stack.enter_context(open(job.folder / f"{name}.f32", "wb")) for name in names]
+        blocks = stack.enter_context(contextlib.closing(prefetch(reader.blocks(READ_SAMPLES))))
+        copies = itertools.tee(blocks, len(separators))
+        pairs = zip(separators, copies, strict=True)
+        streams = [separator.stream(copy, rate) for separator, copy in pairs]
+        begin, first = None, 0
+        # A stream yields once for each block, and once more: they stay in step.
+        for outputs in zip(*streams, strict=True):
+            pieces = [outputs[0][0], *(estimates["vocals"] for _, estimates in outputs)]
+            for file, piece in zip(files, pieces, strict=True):
+                file.write(piece.astype("<f4").tobytes())
+                file.flush()
+            job.ready = min(file.tell() for file in files) // (4 * job.channels)
+            job.num_samples = max(expected, job.ready)
+            _check_length(job, job.ready, max_seconds)
+            if job.cancelled.is_set():
+                return
+            now = time.monotonic()
+            if begin is None:  # the first block waits for the compiler
+                begin, first = now, job.ready
+            elif job.ready > first:
+                per_sample = (now - begin) / (job.ready - first)
+                job.seconds_left = per_sample * (job.num_samples - job.ready)
+        job.num_samples, job.seconds_left = job.ready, 0.0
+
+
+def _tile_samples(num_samples: int, rate: int) -> int:
+    """Returns the length of the parts that a song is pictured in; 0 means an unknown one."""
+    return max(SHORTEST_TILE * rate, -(-(num_samples or USUAL_SECONDS * rate) // NUM_TILES))
+
+
+def _check_length(job: Job, num_samples: int, max_seconds: float) -> None:
+    if num_samples > max_seconds * job.sample_rate:
+        minutes = num_samples / job.sample_rate / 60
+        raise AudioError(
+            f"{job.name}: longer than {max_seconds / 60:g} minutes ({minutes:.1f}); cut it, or use"
+            " `jaxsep separate`, which takes any length"
+        )
