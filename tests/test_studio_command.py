@@ -23,7 +23,7 @@ def test_names_are_lines_to_show_and_never_paths():
 
 def test_no_more_models_are_in_memory_than_a_song_can_have(monkeypatch):
     restored = []
-    monkeypatch.setattr(Separator, "restore", restored.append)
+    monkeypatch.setattr(Separator, "restore", lambda path, **_: restored.append(path))
     models = Models({name: f"path-{name}" for name in "abc"})
     assert list(models) == ["a", "b", "c"] and "b" in models and "d" not in models
     assert restored == ["path-c", "path-b", "path-a"]
