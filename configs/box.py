@@ -15,14 +15,18 @@ from configs import lstm
 
 def get_config() -> ConfigDict:
     config = lstm.get_config()
-    config.update_from_flattened_dict({"model.fine_bins": 256})
+    config.update_from_flattened_dict(
+        {
+            "model.fine_bins": 256,
+            "mixing.instrumental": 0.2,
+            "mixing.a_cappella": 0.1,
+            "mixing.mono": 0.25,
+        }
+    )
     config.full_train_steps = 20_000
     config.crop_frames = 256
     config.loss = "log_phase_sensitive"
     config.schedule = "linear"
     config.ema_decay = 0.995
-    config.mixing.instrumental = 0.2
-    config.mixing.a_cappella = 0.1
-    config.mixing.mono = 0.25
     config.eval_every_steps = 250
     return config
