@@ -49,14 +49,15 @@ class Method:
     separate: Callable[[Recording], Mapping[str, np.ndarray]]
 
 
-def make_methods(models: Mapping[str, str]) -> list[Method]:
+def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> list[Method]:
     """Returns the baselines and the models: first the mixture, last the ideal ratio masks.
 
     Args:
       models: workdirs or checkpoints, by name.
+      wiener_iterations: of the models, see `Separator`.
 
     Raises:
-      ValueError: a model has a baseline's name, or no vocals.
+      ValueError: a model has a baseline's name, or no vocals; the iterations are negative.
       jaxsep.checkpoints.CheckpointError: there is no model at one of the paths.
     """
     methods, ideals = [unprocessed()], {}
@@ -66,8 +67,12 @@ def make_methods(models: Mapping[str, str]) -> list[Method]:
         checkpoint, masker, variables = checkpoints.restore_best(path)
         checksums = json.dumps(checkpoints.read_metadata(checkpoint)["crc32c"], sort_keys=True)
         identity = f"step {checkpoint.name}, crc32c {google_crc32c.value(checksums.encode())}"
+        if wiener_iterations:
+            identity += f", wiener_iterations {wiener_iterations}"
         try:
-            separator = Separator(masker, variables, stems=STEMS)
+            separator = Separator(
+                masker, variables, stems=STEMS, wiener_iterations=wiener_iterations
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         methods.append(Method(name, identity, functools.partial(_separate, separator)))

@@ -180,10 +180,15 @@ def test_where_vocals_alone_are_expected_a_model_without_them_is_refused(tmp_pat
 def test_a_model_of_several_targets_is_scored_by_its_vocals(model):
     band = BuiltInBand(1, seed=1, duration=2.0, sample_rate=8000)
     recording = load(band, band.tracks()[0])
-    method = next(method for method in make_methods({"umx": str(model)}) if method.name == "umx")
-    found = method.separate(recording)
-    assert list(found) == ["vocals", "accompaniment"]
-    np.testing.assert_allclose(sum(found.values()), recording.mixture, atol=1e-6)
+    _, plain, _ = make_methods({"umx": str(model)})
+    _, refined, _ = make_methods({"umx": str(model)}, wiener_iterations=1)
+    assert (plain.name, refined.name) == ("umx", "umx")
+    assert refined.identity == f"{plain.identity}, wiener_iterations 1"
+    found, refound = plain.separate(recording), refined.separate(recording)
+    assert np.abs(found["vocals"] - refound["vocals"]).max() > 1e-3
+    for stems in (found, refound):
+        assert list(stems) == ["vocals", "accompaniment"]
+        np.testing.assert_allclose(sum(stems.values()), recording.mixture, atol=1e-6)
 
 
 def test_causal_targets_are_streamed(tmp_path):

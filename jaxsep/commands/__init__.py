@@ -59,6 +59,19 @@ def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> Non
     )
 
 
+def add_wiener_iterations(parser: argparse.ArgumentParser) -> None:
+    """Adds `--wiener_iterations`, see `jaxsep.separator.Separator`."""
+    parser.add_argument(
+        "--wiener_iterations",
+        type=int,
+        default=0,
+        metavar="N",
+        help="refine the stems by where they are between the channels, as Open-Unmix does once;"
+        " the sources are all of the model's targets, and the residual if it is among the stems or"
+        " there is one target; default: 0",
+    )
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Adds `--model`, which may be repeated; see `named_models`."""
     parser.add_argument(

@@ -4,7 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
-from jaxsep.commands import SOME_FAILED, USAGE_ERROR, add_models, complain, named_models
+from jaxsep.commands import (
+    SOME_FAILED,
+    USAGE_ERROR,
+    add_models,
+    add_wiener_iterations,
+    complain,
+    named_models,
+)
 
 KINDS = ("musdb18", "stems_folder", "mir1k")
 
@@ -28,6 +35,7 @@ def add(commands) -> None:
         choices=("train", "validation", "test"),
         help="default: test; if there is none validation, else train",
     )
+    add_wiener_iterations(parser)
     parser.add_argument(
         "--workers",
         type=int,
@@ -56,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         complain("--workers must be 1 or more")
         return USAGE_ERROR
     try:
-        methods = make_methods(named_models(args.model))
+        methods = make_methods(named_models(args.model), wiener_iterations=args.wiener_iterations)
         source = open_collection(args.root, args.kind)
         tracks = evaluation.choose_split(source.tracks(), args.split)
     except (

@@ -4,7 +4,14 @@ import argparse
 import re
 from pathlib import Path
 
-from jaxsep.commands import DEFAULT_MODEL, SOME_FAILED, USAGE_ERROR, complain, start_up
+from jaxsep.commands import (
+    DEFAULT_MODEL,
+    SOME_FAILED,
+    USAGE_ERROR,
+    add_wiener_iterations,
+    complain,
+    start_up,
+)
 
 # Those of jaxsep.audio_writer, which takes longer to import than --help should.
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -48,15 +55,7 @@ def add(commands) -> None:
         choices=("16", "24", "32f"),
         help="of wav and flac; 32f is float; default: the song's own",
     )
-    parser.add_argument(
-        "--wiener_iterations",
-        type=int,
-        default=0,
-        metavar="N",
-        help="refine the stems by where they are between the channels, as Open-Unmix does once;"
-        " the sources are all of the model's targets, and the residual if it is among --stems or"
-        " there is one target; default: 0",
-    )
+    add_wiener_iterations(parser)
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace stems that are there")
     there.add_argument("--resume", action="store_true", help="skip songs whose stems are there")
