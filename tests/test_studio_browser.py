@@ -163,6 +163,36 @@ def test_solo_mute_and_keys_choose_what_is_heard(page, song):
     expect(heard).to_have_text(["Accompaniment"])
 
 
+def test_a_track_is_as_loud_as_its_slider(page, song):
+    separate(page, song)
+    page.get_by_role("button", name="Play").click()
+    page.get_by_label("Volume of Accompaniment").fill("0.25")
+    page.wait_for_function(
+        """async () => {
+            const { gains } = (await import('/main.js')).deck.player;
+            const is = (track, value) => Math.abs(gains.get(track).gain.value - value) < 1e-3;
+            return is('accompaniment-0', 0.25) && is('vocals-0', 1) && is('original', 0);
+        }"""
+    )
+
+
+def test_one_listens_while_it_separates_and_can_cancel(page, tmp_path):
+    path = tmp_path / "long.wav"
+    minutes = 19
+    soundfile.write(path, np.tile(np.linspace(-0.3, 0.3, 60 * RATE), minutes), RATE)
+    page.get_by_label("Compare with").select_option("lstm")
+    page.set_input_files("#files", path)
+    state = page.locator("#queue .state")
+    expect(state).to_contain_text(f" of {minutes}:00, ")
+    expect(state).to_contain_text(" left")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.getElementById('seek').value > 1")
+    expect(state).to_contain_text(" left")  # it isn't ready yet
+    page.get_by_role("button", name="Cancel long.wav").click()
+    expect(page.locator("#queue li")).to_have_count(0)
+    expect(page.locator("#player")).to_be_hidden()
+
+
 def test_one_can_seek_and_loop(page, song):
     separate(page, song)
     views = page.locator(".views").first
