@@ -98,7 +98,8 @@ export class TrackRow {
   }
 
   async #drawPeaks(svg, number) {
-    const peaks = await askJson(`jobs/${this.song.id}/tracks/${this.track.id}/peaks/${number}`);
+    const address = `jobs/${this.song.id}/tracks/${this.track.id}/peaks/${number}`;
+    const peaks = await askJson(address).catch(() => []); // the song was cancelled meanwhile
     // Square roots, so that one sees what is soft.
     const bars = peaks.map(Math.sqrt).map((peak, i) => `M${i} ${-peak}h1V${peak}h-1z`);
     svg.setAttribute("viewBox", `0 -1 ${peaks.length} 2`);
