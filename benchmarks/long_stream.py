@@ -30,7 +30,9 @@ def main() -> int:
     args = parser.parse_args()
     separator = jaxsep.Separator.restore(args.model)
     song, rate = read_audio(args.song)
-    truth = read_audio(args.vocals)[0] if args.vocals else None
+    # Whole hops, so that the frames of all repetitions are the same.
+    song = song[: len(song) // separator.stft.hop_length * separator.stft.hop_length]
+    truth = read_audio(args.vocals)[0][: len(song)] if args.vocals else None
     repetitions = max(3, round(args.minutes * 60 * rate / len(song)))
     sound = np.tile(song, (repetitions, 1))
     whole = separator(sound, rate)["vocals"]

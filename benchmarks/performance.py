@@ -1,7 +1,7 @@
 """Measures what docs/performance.md promises, and puts the tables into it.
 
-    python -m benchmarks.performance [--song=SONG] [--root=MUSDB18] [--data_dir=DATA]
-                                     [--windowed=MODEL] [--only NAME ...]
+    python -m benchmarks.performance [--song=SONG] [--vocals=FILE] [--root=MUSDB18]
+                                     [--data_dir=DATA] [--windowed=MODEL] [--only NAME ...]
 
 Runs the commands of `COMMANDS` one after the other, on a machine that does nothing else, in some 20
 minutes on two cores. What stands in the page between `<!-- NAME -->` and `<!-- end -->` is replaced
@@ -26,7 +26,7 @@ COMMANDS = {
     "start": ("open_unmix", "start", "--rounds=7"),
     "memory": ("memory", "--song={song}"),
     "many files": ("many_files", "--song={song}"),
-    "stream": ("long_stream", "--song={song}", "--minutes=12"),
+    "stream": ("long_stream", "--song={song}", "--vocals={vocals}", "--minutes=12"),
     "windows": ("windows", "--model={windowed}", "--song={song}"),
     "preparation": ("preparation", "--root={root}"),
     "input pipeline": ("input_pipeline", "--recipe=lstm", "--data_dir={data_dir}"),
@@ -36,6 +36,7 @@ COMMANDS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description="The tables of docs/performance.md.")
     parser.add_argument("--song", help="a piece of music, for what goes through it over and over")
+    parser.add_argument("--vocals", help="the song's true vocals")
     parser.add_argument("--root", help="a folder in MUSDB18's format")
     parser.add_argument("--data_dir", help="a prepared data set of 44.1 kHz stereo")
     parser.add_argument("--windowed", help="a model that isn't causal")

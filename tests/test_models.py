@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ KINDS = {
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
     "lstm of bands": {"name": "lstm", "hidden_size": 8, "fine_bins": 8},
     "bidirectional": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
+    "limited": {"name": "lstm", "hidden_size": 8, "cell_limit": 0.1},
 }
 
 
@@ -107,7 +110,7 @@ def test_is_causal_tells_whether_later_frames_matter(kind):
     assert bool(jnp.abs(gradient[:, 6:]).max() == 0) == masker.is_causal
 
 
-@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+@pytest.mark.parametrize("kind", ["mlp", "lstm", "limited"])
 def test_the_carry_joins_pieces_to_the_whole(kind):
     masker, variables = make(kind)
     magnitude = magnitudes(STEREO)
@@ -144,8 +147,9 @@ def test_lstm_scan_equals_flax(reverse):
     np.testing.assert_allclose(ours, rnn.apply(variables, x), atol=1e-6)
 
 
+@pytest.mark.parametrize("limit", [math.inf, 0.5])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse):
+def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse, limit):
     keys = jax.random.split(jax.random.key(0), 6)
     shapes = [(3, 7, 5), (5, 16), (4, 16), (16,), (3, 4), (3, 4)]
     arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
@@ -158,6 +162,7 @@ def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse):
         for t in reversed(range(7)) if reverse else range(7):
             i, f, g, o = jnp.split(x[:, t] @ w_ih + h @ w_hh + bias, 4, axis=-1)
             new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+            new_c = jnp.clip(new_c, -limit, limit)
             new_h = nn.sigmoid(o) * jnp.tanh(new_c)
             is_valid = valid[:, t, None]
             h, c = jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c)
@@ -165,13 +170,26 @@ def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse):
         return jnp.sum(weights * jnp.stack(outputs, axis=1)) + jnp.sum(h * c)
 
     def ours(x, w_ih, w_hh, bias, *carry):
-        outputs, (h, c), _ = lstm_scan(x, carry, w_ih, w_hh, bias, reverse=reverse, valid=valid)
+        weights_and_bias = w_ih, w_hh, bias
+        outputs, (h, c), _ = lstm_scan(
+            x, carry, *weights_and_bias, reverse=reverse, valid=valid, cell_limit=limit
+        )
         return jnp.sum(weights * outputs) + jnp.sum(h * c)
 
     found, expected = (
         jax.value_and_grad(function, argnums=range(6))(*arguments) for function in (ours, derived)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
+
+
+def test_the_cell_limit_holds_and_changes_nothing_before_it_can_be_reached():
+    x, w_ih, w_hh = jnp.ones((1, 40, 1)), jnp.zeros((1, 8)), jnp.zeros((2, 8))
+    bias = jnp.full(8, 20.0)  # all gates stand open
+    zero = (jnp.zeros((1, 2)), jnp.zeros((1, 2)))
+    free, (_, far), _ = lstm_scan(x, zero, w_ih, w_hh, bias)
+    limited, (_, near), seen = lstm_scan(x, zero, w_ih, w_hh, bias, cell_limit=8.0, watch=True)
+    assert near.max() == seen["cell_max"] == 8 < 39 < far.max() <= 40
+    np.testing.assert_array_equal(limited[:, :8], free[:, :8])
 
 
 @pytest.mark.parametrize(

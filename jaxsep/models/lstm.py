@@ -1,6 +1,7 @@
 """The recurrent masker: LSTM layers between dense layers, scanned over time."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ class LSTMLayer(nn.Module):
     Attributes:
       hidden_size: units, of both directions together.
       bidirectional: half of the units run backwards in time.
-      unroll: of `lstm_scan`, as `dtype`.
+      unroll: of `lstm_scan`, as `dtype` and `cell_limit`.
 
     Where the collection `health` is mutable, it stores there what `lstm_scan` watches.
     """
@@ -33,6 +34,7 @@ class LSTMLayer(nn.Module):
     bidirectional: bool = False
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
+    cell_limit: float = math.inf
 
     def _direction(self, name: str, x: jax.Array, carry: LSTMCarry, **kwargs):
         units = self.hidden_size // (2 if self.bidirectional else 1)
@@ -40,7 +42,8 @@ class LSTMLayer(nn.Module):
         w_hh = self.param(f"{name}_w_hh", nn.initializers.orthogonal(), (units, 4 * units))
         bias = self.param(f"{name}_bias", _bias_init, (4 * units,))
         watch = self.is_mutable_collection("health") and not self.is_initializing()
-        kwargs |= {"unroll": self.unroll, "dtype": self.dtype, "watch": watch}
+        kwargs |= {"cell_limit": self.cell_limit, "unroll": self.unroll}
+        kwargs |= {"dtype": self.dtype, "watch": watch}
         outputs, next_carry, seen = lstm_scan(x, carry, w_ih, w_hh, bias, **kwargs)
         if watch:
             self.sow("health", name, seen)
@@ -73,6 +76,8 @@ class LSTMMasker(nn.Module):
       bidirectional: look at later frames too; not causal then.
       level_seconds: time constant of the running level, see `Normalise`.
       normalise: see `Normalise`; without, the network gets the magnitudes as they are.
+      cell_limit: of `lstm_scan`. No state reaches it in as many frames, so training on shorter
+        crops is the same without; in an endless stream it keeps the states near those of then.
       fine_bins: merge the bins above, in input and mask, see `common.to_bands`; 0: none.
       unroll: of `lstm_scan`; changes speed alone.
       dtype: of the matrix products; parameters, states and masks are float32.
@@ -87,6 +92,7 @@ class LSTMMasker(nn.Module):
     fine_bins: int = 0
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
+    cell_limit: float = 256.0
 
     lead_frames = 0
     mono_gain = 1.0
@@ -133,7 +139,12 @@ class LSTMMasker(nn.Module):
         for index, state in enumerate(carry["lstm"]):
             name = f"lstm_{index + 1}"
             layer = LSTMLayer(
-                self.hidden_size, self.bidirectional, self.unroll, self.dtype, name=name
+                self.hidden_size,
+                self.bidirectional,
+                self.unroll,
+                self.dtype,
+                self.cell_limit,
+                name=name,
             )
             x, state = layer(x, state, valid=valid)
             states.append(state)

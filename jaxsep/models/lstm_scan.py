@@ -6,6 +6,7 @@ only return the gates' gradients, and one large product afterwards makes the wei
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ def lstm_scan(
     *,
     reverse: bool = False,
     valid: jax.Array | None = None,
+    cell_limit: float = math.inf,
     unroll: int = 1,
     dtype: Any = jnp.float32,
     watch: bool = False,
@@ -42,6 +44,8 @@ def lstm_scan(
       bias: `[4 * hidden]`.
       reverse: run from the last frame to the first.
       valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
+      cell_limit: the cell state stays within plus and minus this. A cell whose gates stand open
+        counts the frames, in a long stream to many thousands, and counts as long to come back.
       unroll: steps of the scan in one iteration of its loop.
       dtype: of the matrix products and of the outputs; gates and states are float32.
       watch: whether to compute the third result.
@@ -50,24 +54,25 @@ def lstm_scan(
       Outputs `[batch, frames, hidden]` in the order of `x`; the state after the last step; and
       the scalars `saturated` (share of the gates i, f, o) and `cell_max` (largest cell state).
 
-    Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
+    Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000, and the
+    limit of Sak et al., Long short-term memory recurrent neural network architectures, 2014.
     """
     # The input's part of the gates needs no recurrence: one large product instead of many small.
     gates_x = jnp.einsum("btf,fg->tbg", x.astype(dtype), w_ih.astype(dtype))
     gates_x = gates_x.astype(jnp.float32) + bias
     is_valid = jnp.ones((*gates_x.shape[:2], 1), bool) if valid is None else valid.T[:, :, None]
-    recur = functools.partial(_recur, reverse, unroll, watch)
+    recur = functools.partial(_recur, reverse, cell_limit, unroll, watch)
     outputs, carry, seen = recur(gates_x, w_hh.astype(dtype), carry, is_valid)
     return jnp.swapaxes(outputs, 0, 1).astype(dtype), carry, seen
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _recur(reverse, unroll, watch, gates_x, w_hh, carry, is_valid):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _recur(reverse, cell_limit, unroll, watch, gates_x, w_hh, carry, is_valid):
     """Runs the recurrence on `[frames, batch, ...]`; see `lstm_scan`."""
 
     def step(carry, inputs):
         gate_x, is_valid = inputs
-        carry, gates = _step(carry, gate_x, is_valid, w_hh)
+        carry, gates = _step(carry, gate_x, is_valid, w_hh, cell_limit)
         return carry, (carry[0], _watch(gates, carry[1]) if watch else None)
 
     inputs = (gates_x, is_valid)
@@ -75,13 +80,13 @@ def _recur(reverse, unroll, watch, gates_x, w_hh, carry, is_valid):
     return outputs, carry, _summarise(seen)
 
 
-def _step(carry, gate_x, is_valid, w_hh):
+def _step(carry, gate_x, is_valid, w_hh, cell_limit):
     """Returns the next state, and the gates i, f, g, o side by side, `[batch, 4 * hidden]`."""
     h, c = carry
     gates = gate_x + (h.astype(w_hh.dtype) @ w_hh).astype(jnp.float32)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-    new_c = f * c + i * g
+    new_c = jnp.clip(f * c + i * g, -cell_limit, cell_limit)
     new_h = o * jnp.tanh(new_c)
     carry = (jnp.where(is_valid, new_h, h), jnp.where(is_valid, new_c, c))
     return carry, jnp.concatenate([i, f, g, o], axis=-1)
@@ -101,12 +106,12 @@ def _summarise(seen: dict[str, jax.Array] | None) -> dict[str, jax.Array] | None
     return {"saturated": jnp.mean(seen["saturated"]), "cell_max": jnp.max(seen["cell_max"])}
 
 
-def _recur_forward(reverse, unroll, watch, gates_x, w_hh, carry, is_valid):
+def _recur_forward(reverse, cell_limit, unroll, watch, gates_x, w_hh, carry, is_valid):
     """Runs the recurrence, and keeps what the way back needs."""
 
     def step(carry, inputs):
         before, (gate_x, is_valid) = carry, inputs
-        carry, gates = _step(carry, gate_x, is_valid, w_hh)
+        carry, gates = _step(carry, gate_x, is_valid, w_hh, cell_limit)
         return carry, (carry[0], before, gates, _watch(gates, carry[1]) if watch else None)
 
     inputs = (gates_x, is_valid)
@@ -116,7 +121,7 @@ def _recur_forward(reverse, unroll, watch, gates_x, w_hh, carry, is_valid):
     return (outputs, carry, _summarise(seen)), (before, gates, w_hh, is_valid)
 
 
-def _recur_backward(reverse, unroll, watch, kept, cotangents):
+def _recur_backward(reverse, cell_limit, unroll, watch, kept, cotangents):
     """Propagates gradients through time, and multiplies out the weights' at the end."""
     del watch
     before, gates, w_hh, is_valid = kept
@@ -126,8 +131,10 @@ def _recur_backward(reverse, unroll, watch, kept, cotangents):
         d_output, (_, c), gates, is_valid = inputs
         d_h, d_c = d_carry[0] + d_output, d_carry[1]
         i, f, g, o = jnp.split(gates, 4, axis=-1)
-        tanh_c = jnp.tanh(f * c + i * g)
+        new_c = f * c + i * g
+        tanh_c = jnp.tanh(jnp.clip(new_c, -cell_limit, cell_limit))
         d_new_c = d_c + d_h * o * (1 - tanh_c**2)
+        d_new_c = jnp.where(jnp.abs(new_c) > cell_limit, 0, d_new_c)
         d_gates = jnp.concatenate(
             [
                 d_new_c * g * i * (1 - i),
