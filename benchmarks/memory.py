@@ -1,12 +1,14 @@
 """The largest memory that `jaxsep separate` takes for songs of different lengths.
 
-    python -m benchmarks.memory --song=SONG [--model=MODEL] [--minutes 3 20 180]
+    python -m benchmarks.memory --song=SONG [--model=MODEL] [--minutes 3 20 180] [--rounds=3]
 
 Makes songs of these lengths by repeating SONG, as FLAC in a temporary folder (`--folder`),
-separates each in a process of its own, into FLAC, and prints its peak of resident memory.
+separates each in a process of its own, into FLAC, and prints its peak of resident memory: medians,
+and the most, of several rounds, as the same song takes 20 MB more or less from time to time.
 """
 
 import argparse
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -26,14 +28,19 @@ def main() -> int:
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 20, 180])
     parser.add_argument("--folder", type=Path, help="for the songs and stems, some 3 GB for 3 h")
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    with Table("minutes", "peak memory, MB", "time, s", about=args.song.name) as table:
+    columns = ("minutes", "peak memory, MB", "the most, MB", "time, s")
+    with Table(*columns, about=f"{args.song.name}, {args.rounds} rounds") as table:
         for minutes in args.minutes:
             with tempfile.TemporaryDirectory(dir=args.folder) as folder:
                 song = repeat(args.song, Path(folder) / "song.flac", minutes)
                 command = ["jaxsep.cli", "separate", str(song), f"--model={args.model}"]
-                usage = run_module(*command, f"--output={folder}", "--format=flac")
-            table.row(minutes, usage.peak_memory / 1e6, usage.seconds)
+                command += [f"--output={folder}", "--format=flac", "--overwrite"]
+                usages = [run_module(*command) for _ in range(args.rounds)]
+            peaks = [usage.peak_memory / 1e6 for usage in usages]
+            seconds = statistics.median(usage.seconds for usage in usages)
+            table.row(minutes, statistics.median(peaks), max(peaks), seconds)
     return 0
 
 
