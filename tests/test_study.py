@@ -3,16 +3,21 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.study.measure import Study, is_of
 from benchmarks.study.plan import MODELS, PUBLISHED, QUICK, SONGS, STABILITY, cells
 from benchmarks.study.report import Runs, write_report
 from data_prep.synthetic import BuiltInBand, write_audio
+from jaxsep.files import read_json
 
 pytest.importorskip("museval")
+
+RUNS = Path(__file__).parents[1] / "docs" / "study" / "runs"
 
 
 def make_music(root):
@@ -43,6 +48,17 @@ def test_every_training_has_a_name_of_its_own():
     count = len(MODELS) * seeds + len(STABILITY) + len(PUBLISHED) * len(SONGS)
     assert len(set(names)) == len(names) == count
     assert {cell.name for cell in QUICK} <= set(names)
+
+
+def test_the_runs_in_the_repository_are_those_of_the_plan(tmp_path):
+    study = Study(tmp_path, tmp_path / "work", quick=False)
+    for cell in cells():
+        path = RUNS / f"{cell.name}.json"
+        assert is_of(read_json(path), study.config(cell)), path
+        if cell.model not in PUBLISHED:
+            changed = study.config(cell)
+            changed.learning_rate *= 2
+            assert not is_of(read_json(path), changed)
 
 
 def test_what_was_not_run_says_so(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.study.measure import Study, plain
+from benchmarks.study.measure import Study, is_of
 from benchmarks.study.plan import COSTS, PUBLISHED, QUICK, cells, link_singers
 from benchmarks.study.report import write_report
 from jaxsep.checkpoints import CheckpointError
@@ -42,7 +42,7 @@ def main() -> int:
     missing = []
     for cell in QUICK if args.quick else cells():
         path = runs / f"{cell.name}.json"
-        if path.exists() and read_json(path)["config"] != plain(study.config(cell)):
+        if path.exists() and not is_of(read_json(path), study.config(cell)):
             return _fail(f"{path} is of another config; delete it to run it again")
         if not path.exists() and cell.name.startswith(args.only):
             missing.append(cell)

@@ -215,6 +215,17 @@ class Study:
         return look_at_masks(Separator.restore(model), source, tracks)
 
 
+# Fields that are younger than some runs, with the values by which they change nothing.
+LATER = {"start_from": None, "weight_decay": 0.0}
+
+
+def is_of(run: dict[str, Any], config: ConfigDict) -> bool:
+    """Returns whether a run's numbers are those of a config."""
+    wanted = plain(config)
+    later = {name: value for name, value in LATER.items() if name in wanted}
+    return later | run["config"] == wanted
+
+
 def plain(config: ConfigDict) -> dict[str, Any]:
     """Returns what JSON keeps of a config, without what doesn't touch a study's training."""
     without = ("data_dir", "full_train_steps", "demo_train_steps", "mixing")
