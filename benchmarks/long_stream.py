@@ -2,7 +2,7 @@
 
     python -m benchmarks.long_stream --song=SONG [--model=MODEL] [--vocals=FILE] [--minutes=12]
 
-Streams SONG over and over, some frames at a time, and prints for each repetition: the largest cell
+Streams SONG over and over, 20 ms at a time, and prints for each repetition: the largest cell
 state of the LSTM (looked at once a second); how far the vocals are from those of the whole file, of
 full scale; what has changed since the second repetition, in dB of the vocals' energy (the first
 begins from silence); and with the true vocals (`--vocals`) the SDR.
@@ -30,9 +30,14 @@ def main() -> int:
     args = parser.parse_args()
     separator = jaxsep.Separator.restore(args.model)
     song, rate = read_audio(args.song)
+    vocals = read_audio(args.vocals)[0] if args.vocals else None
+    if len(song) < rate:
+        parser.error(f"{args.song}: shorter than a second; give a longer song")
+    if vocals is not None and vocals.shape != song.shape:
+        parser.error(f"{args.vocals}: of another length or channels than {args.song}")
     # Whole hops, so that the frames of all repetitions are the same.
     song = song[: len(song) // separator.stft.hop_length * separator.stft.hop_length]
-    truth = read_audio(args.vocals)[0][: len(song)] if args.vocals else None
+    truth = None if vocals is None else vocals[: len(song)]
     repetitions = max(3, round(args.minutes * 60 * rate / len(song)))
     sound = np.tile(song, (repetitions, 1))
     whole = separator(sound, rate)["vocals"]

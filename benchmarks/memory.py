@@ -19,7 +19,7 @@ import soundfile
 from benchmarks.machine import run_module
 from benchmarks.table import Table
 from jaxsep import published
-from jaxsep.audio_reader import read_audio
+from jaxsep.audio_reader import AudioReader
 
 
 def main() -> int:
@@ -45,14 +45,19 @@ def main() -> int:
 
 
 def repeat(song: Path, target: Path, minutes: float) -> Path:
-    """Writes a 16-bit FLAC file of a song over and over."""
-    waveform, rate = read_audio(song)
+    """Writes a 16-bit FLAC file of a song over and over.
+
+    In blocks, as the peak that a process begins with is that of the process that started it.
+    """
+    with AudioReader(song) as reader:
+        rate, channels = reader.sample_rate, reader.channels
     missing = round(minutes * 60 * rate)
-    waveform = np.clip(waveform, -1, 1)
-    with soundfile.SoundFile(target, "w", rate, waveform.shape[1], "PCM_16") as file:
+    with soundfile.SoundFile(target, "w", rate, channels, "PCM_16") as file:
         while missing > 0:
-            file.write(waveform[:missing])
-            missing -= len(waveform)
+            with AudioReader(song) as reader:
+                for block in reader.blocks(2**18):
+                    file.write(np.clip(block[:missing], -1, 1))
+                    missing -= min(missing, len(block))
     return target
 
 

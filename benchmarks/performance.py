@@ -1,9 +1,9 @@
-"""Measures what docs/performance.md promises, and puts the tables into it.
+"""Measures what docs/performance.md has aims for, and puts the tables into it.
 
     python -m benchmarks.performance [--song=SONG] [--vocals=FILE] [--root=MUSDB18]
                                      [--data_dir=DATA] [--windowed=MODEL] [--only NAME ...]
 
-Runs the commands of `COMMANDS` one after the other, on a machine that does nothing else, in some 20
+Runs the commands of `COMMANDS` one after the other, on a machine that does nothing else, in some 30
 minutes on two cores. What stands in the page between `<!-- NAME -->` and `<!-- end -->` is replaced
 as soon as its command has ended; parts whose argument isn't given, or whose command fails, stay as
 they are.

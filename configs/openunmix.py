@@ -26,7 +26,8 @@ of 16 times 255 frames in which any voice meets any drums, bass and rest, and wh
   PyTorch's LSTM has two biases for the sum that is felt, each with Adam's full step.
 
 From the same weights, with the same batches and without dropout and decay, both sides have the same
-losses: `python -m benchmarks.open_unmix.training parity`.
+losses: `python -m benchmarks.open_unmix.training parity`. With the whole recipe on both sides, both
+get as far (README): `... training recipe`.
 """
 
 from ml_collections import ConfigDict

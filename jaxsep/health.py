@@ -4,7 +4,7 @@ A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numb
 
 * `in_rms`, `in_max`, `out_rms`, `out_max`: root mean square and largest size of its activations;
 * `dead`: share of its ReLU units that answered 0 to every frame of the batch;
-* `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm.SATURATED`), or of the mask's
+* `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm_scan.SATURATED`), or of the mask's
   values so near that hardly any gradient passes (`SATURATED_MASK`);
 * `cell_max`: largest LSTM cell state;
 * `grad_norm` (before clipping), `param_norm`, and `update_ratio`: size of the update that was

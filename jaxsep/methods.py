@@ -53,7 +53,7 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
     """Returns the baselines and the models: first the mixture, last the ideal ratio masks.
 
     Args:
-      models: workdirs or checkpoints, by name.
+      models: workdirs, checkpoints or names of `jaxsep.published`, by the name in the tables.
       wiener_iterations: of the models, see `Separator`.
 
     Raises:

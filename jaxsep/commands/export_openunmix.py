@@ -15,9 +15,11 @@ def add(commands) -> None:
         help="write a model of Open-Unmix's kind as its package reads it",
         description="Writes DIR/vocals.pth and vocals.json, the same for each further target, and"
         " separator.json, with which the package openunmix separates. The model is one of"
-        " import-openunmix. PyTorch isn't needed.",
+        " import-openunmix, or of a training with configs/openunmix.py. PyTorch isn't needed.",
     )
-    parser.add_argument("model", metavar="MODELDIR", help="of import-openunmix")
+    parser.add_argument(
+        "model", metavar="MODELDIR", help="of import-openunmix, or a training's workdir"
+    )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
     )

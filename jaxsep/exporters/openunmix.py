@@ -48,7 +48,7 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
     if not networks:
         raise ExportError(
             f"{source}: a model of another kind than Open-Unmix's package runs; give one of"
-            " `jaxsep import-openunmix`"
+            " `jaxsep import-openunmix` or of configs/openunmix.py"
         )
     stft = masker.stft
     settings = {key: getattr(stft, field) for field, key in SETTING_NAMES.items()}

@@ -40,7 +40,7 @@ def running_level(
 
 
 def to_bands(x: jax.Array, fine_bins: int) -> jax.Array:
-    """Averages bins to bands: the lowest ones are kept, each octave above has as few bands.
+    """Averages bins to bands: the lowest ones are kept, each octave above has half as many.
 
     Hearing and voices resolve high frequencies no finer, and the layers become smaller.
 

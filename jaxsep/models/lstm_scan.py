@@ -46,6 +46,8 @@ def lstm_scan(
       valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
       cell_limit: the cell state stays within plus and minus this. A cell whose gates stand open
         counts the frames, in a long stream to many thousands, and counts as long to come back.
+        A state grows by at most 1 a frame: on crops of no more frames than the limit, training is
+        the same without it.
       unroll: steps of the scan in one iteration of its loop.
       dtype: of the matrix products and of the outputs; gates and states are float32.
       watch: whether to compute the third result.
