@@ -1,9 +1,14 @@
+import argparse
 import json
 
 import pytest
 
-from benchmarks import performance, roofline
+from benchmarks import ideas, performance, roofline
 from benchmarks.table import Table
+from jaxsep import models
+from jaxsep.losses import LOSSES
+from jaxsep.mixing import Mixing
+from jaxsep.stft_config import StftConfig
 
 
 def test_every_command_has_its_place_in_the_page():
@@ -27,6 +32,16 @@ def test_a_table_is_there_for_people_and_for_programs(capsys):
     assert "| LSTM 1 | 1.23 |" in performance.without_json(printed)
     assert "1.23456" not in performance.without_json(printed)
     assert json.loads(printed.splitlines()[-1])["rows"] == [{"layers": "LSTM 1", "ratio": 1.23456}]
+
+
+def test_every_idea_is_another_training_that_can_run():
+    args = argparse.Namespace(data="DATA", steps=300, frames=128)
+    configs = {idea: ideas.make_config(args, change) for idea, change in ideas.IDEAS.items()}
+    assert len({config.to_json(sort_keys=True) for config in configs.values()}) == len(configs)
+    for config in configs.values():
+        models.create(stft=StftConfig(), **config.model)
+        Mixing(**config.mixing)
+        assert config.loss in LOSSES
 
 
 def test_a_steps_operations_are_those_of_its_products():

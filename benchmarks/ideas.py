@@ -1,0 +1,102 @@
+"""What each idea in the recipe of the model in the package brings.
+
+    python -m benchmarks.ideas --data=DATA --work=DIR [--music FILE ...] [--only IDEA ...]
+                               [--steps=300] [--frames=128] [--seeds 0]
+
+Trains `configs/box.py` from scratch on DATA, a data set of waveforms, and then again for each idea
+with that one thing changed, all else equal. Prints the SDR of the vocals on DATA's validation split
+(mean over its songs), what is found in music without a voice (--music; median), the parameters, and
+seconds of training. A training that is finished in DIR isn't done again.
+"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.one_sided import share
+from benchmarks.table import Table
+from configs import box
+from jaxsep.separator import STEMS, Separator
+from jaxsep.summary import FINISHED
+from jaxsep.train_lib import train_and_evaluate
+
+AS_RECORDED = {
+    "mixing.speed": 1.0,
+    "mixing.pan_db": 0.0,
+    "mixing.flip": False,
+    "mixing.equaliser_db": 0.0,
+    "mixing.cut_off": 0.0,
+    "mixing.reverb": 0.0,
+    "mixing.mono": 0.0,
+}
+IDEAS: dict[str, dict[str, Any]] = {
+    "the recipe": {},
+    "every voice over its own backing": {"mixing.paired": 1.0},
+    "stems as they were recorded": AS_RECORDED,
+    "no pieces without voice or backing": {"mixing.instrumental": 0.0, "mixing.a_cappella": 0.0},
+    "loss: energies, not decibels": {"loss": "phase_sensitive"},
+    "loss: magnitudes, per example": {"loss": "magnitude"},
+    "loss: magnitudes, mean square": {"loss": "mean_square"},
+    "no average of the parameters": {"ema_decay": 0.0},
+    "constant rate": {"schedule": "constant"},
+    "a third of the rate": {"learning_rate": 3e-4},
+    "three times the rate": {"learning_rate": 3e-3},
+    "no normalisation": {"model.normalise": False},
+    "all 2,049 bins": {"model.fine_bins": 0},
+    "128 fine bins": {"model.fine_bins": 128},
+    "256 units": {"model.hidden_size": 256},
+    "1,024 units": {"model.hidden_size": 1024},
+    "two layers": {"model.num_layers": 2},
+    "both directions": {"model.bidirectional": True},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="a data set of waveforms")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the trainings")
+    parser.add_argument("--music", type=Path, nargs="+", default=[], help="without a voice")
+    parser.add_argument("--only", nargs="+", choices=tuple(IDEAS), default=tuple(IDEAS))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--frames", type=int, default=128, help="of an example")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    args = parser.parse_args()
+    columns = ("changed", "seed", "SDR, dB", "found in music, dB", "parameters", "time, s")
+    about = f"{args.steps} steps of examples of {args.frames} frames"
+    with Table(*columns, about=about) as table:
+        for idea in args.only:
+            for seed in args.seeds:
+                config = make_config(args, IDEAS[idea] | {"seed": seed})
+                name = "".join(letter if letter.isalnum() else "-" for letter in f"{idea} {seed}")
+                summary = train_and_evaluate(config, args.work / name)
+                if summary["ended"] != FINISHED:
+                    print("interrupted; the same command goes on", file=sys.stderr)
+                    return 130
+                separator = Separator.restore(summary["checkpoint"])
+                found = [share(separator, path, STEMS[0]) for path in args.music]
+                leak = statistics.median(found) if found else ""
+                sizes = (f"{summary['parameters'] / 1e6:.1f} M", summary["seconds"])
+                table.row(idea, str(seed), summary["sdr"], leak, *sizes)
+    return 0
+
+
+def make_config(args: argparse.Namespace, changes: dict[str, Any]) -> Any:
+    """Makes the recipe's config for a short training, with some changes."""
+    config: Any = box.get_config()
+    config.update(
+        data_dir=args.data,
+        num_train_steps=args.steps,
+        crop_frames=args.frames,
+        eval_every_steps=args.steps,
+        ema_decay=1 - 6 / args.steps,  # over as large a share of the steps as in the recipe
+    )
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(main())
