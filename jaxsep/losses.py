@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 SILENCE = 1.0  # energy of an example, far below any music's; keeps silence from dividing by zero
+FAINT = 1e-3  # magnitude below which nothing is heard; keeps the slope of its power finite
 LOG_FLOOR = 0.01  # relative error, -20 dB, from which on less of it hardly counts
 
 
@@ -95,11 +96,43 @@ def mean_errors(
     return jnp.mean(error_fn(mask, **batch), axis=(1, 2, 3), where=inside)
 
 
+def compressed_errors(
+    power: float,
+    exponent: float,
+    mask: jax.Array,
+    batch: dict[str, jax.Array],
+    valid: jax.Array,
+) -> jax.Array:
+    """Returns each example's error of compressed magnitudes, over the mixture's.
+
+    Args:
+      power: of the magnitudes; below 1 quiet bins weigh more.
+      exponent: of the difference; 1 is its size, 2 its square.
+      mask, batch, valid: as `relative_errors` takes them.
+
+    Returns:
+      `[batch]`; 0 is perfect.
+
+    Reference: Jansson et al., Singing voice separation with deep U-Net convolutional networks, 2017
+    (power 1, exponent 1); Braun and Tashev, A consolidated view of loss functions for supervised
+    deep learning-based speech enhancement, 2021 (power 0.3, exponent 2).
+    """
+    inside = valid[:, :, None, None]
+    mixture, vocals, estimate = (
+        (magnitude + FAINT) ** power
+        for magnitude in (batch["mixture"], batch["vocals"], mask * batch["mixture"])
+    )
+    error = jnp.sum(jnp.abs(estimate - vocals) ** exponent * inside, axis=(1, 2, 3))
+    return error / jnp.sum(mixture**exponent * inside, axis=(1, 2, 3))
+
+
 # From mask, magnitudes and valid frames to a loss for each example, `[batch]`.
 LossFn = Callable[[jax.Array, dict[str, jax.Array], jax.Array], jax.Array]
 LOSSES: dict[str, LossFn] = {
     "phase_sensitive": functools.partial(relative_errors, error_energy),
     "log_phase_sensitive": functools.partial(log_relative_errors, error_energy),
     "magnitude": functools.partial(relative_errors, magnitude_error),
+    "absolute": functools.partial(compressed_errors, 1.0, 1.0),
+    "compressed": functools.partial(compressed_errors, 0.3, 2.0),
     "mean_square": functools.partial(mean_errors, magnitude_error),
 }

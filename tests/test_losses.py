@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,3 +67,21 @@ def test_half_the_error_is_the_same_gain_for_loud_voices_and_quiet_ones():
         np.testing.assert_allclose(
             log_loss(jnp.zeros(vocals.shape), batch, valid), np.log(share / 0.01 + 1), rtol=1e-5
         )
+
+
+def test_the_absolute_loss_is_the_share_of_the_magnitudes_that_is_wrong():
+    vocals, accompaniment, mask = spectrograms()
+    batch = batch_of(vocals, accompaniment)
+    wrong = np.abs(mask * np.asarray(batch["mixture"]) - batch["vocals"]).sum(axis=(1, 2, 3))
+    expected = wrong / np.asarray(batch["mixture"]).sum(axis=(1, 2, 3))
+    loss = LOSSES["absolute"](mask, batch, jnp.ones((2, 5), bool))
+    np.testing.assert_allclose(loss, expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("example_loss", LOSSES.values(), ids=LOSSES)
+def test_silence_has_a_gradient(example_loss):
+    shape = (1, 3, 2, 9)
+    batch = {name: jnp.zeros(shape) for name in ("mixture", "vocals", "accompaniment")}
+    valid = jnp.ones((1, 3), bool)
+    slope = jax.grad(lambda mask: example_loss(mask, batch, valid).sum())(jnp.zeros(shape))
+    assert np.isfinite(slope).all()
