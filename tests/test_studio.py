@@ -22,6 +22,7 @@ from jaxsep.song_files import separate_file
 from jaxsep.studio.app import make_app
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.queue import BusyError, Limits, Studio, UnknownModelError
+from jaxsep.studio.separation import tile_length
 
 HERE = "http://127.0.0.1"
 
@@ -112,6 +113,13 @@ def test_pictures_and_peaks_come_for_each_tile_and_no_more(client):
     for kind in ("original/spectrogram", "vocals-0/spectrogram", "vocals-0/mask"):
         assert client.get(f"{base}/{kind}/2").content.startswith(b"\x89PNG")
         assert client.get(f"{base}/{kind}/3").status_code == 409
+
+
+def test_parts_to_be_drawn_are_neither_tiny_nor_large():
+    minute = 60 * 8000
+    lengths = {0: 80_000, minute // 6: 40_000, 4 * minute: 80_000, 24 * minute: minute}
+    assert {samples: tile_length(samples, 8000) for samples in lengths} == lengths
+    assert tile_length(180 * minute, 8000) == minute
 
 
 def test_the_band_plays_the_examples(client, monkeypatch):

@@ -10,8 +10,9 @@ from jaxsep.prefetch import prefetch
 from jaxsep.separator import READ_SAMPLES, Separator
 from jaxsep.studio.jobs import Job
 
-# A song is pictured in so many parts, of which none is shorter, seconds.
-NUM_TILES, SHORTEST_TILE = 24, 5
+# A song is pictured in so many parts, or in more or fewer of these lengths, in seconds: a part is
+# held in memory while it is drawn.
+NUM_TILES, SHORTEST_TILE, LONGEST_TILE = 24, 5, 60
 USUAL_SECONDS = 240  # of a song whose length isn't known
 
 
@@ -33,7 +34,7 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         job.channels, expected = reader.channels, reader.num_samples or 0
         _check_length(job, expected, max_seconds)
         job.num_samples = expected
-        job.tile_samples = _tile_samples(expected, rate)
+        job.tile_samples = tile_length(expected, rate)
         names = ["original", *(f"vocals-{number}" for number in range(len(separators)))]
         files = [stack.enter_context(open(job.folder / f"{name}.f32", "wb")) for name in names]
         blocks = stack.enter_context(contextlib.closing(prefetch(reader.blocks(READ_SAMPLES))))
@@ -61,9 +62,15 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         job.num_samples, job.seconds_left = job.ready, 0.0
 
 
-def _tile_samples(num_samples: int, rate: int) -> int:
-    """Returns the length of the parts that a song is pictured in; 0 means an unknown one."""
-    return max(SHORTEST_TILE * rate, -(-(num_samples or USUAL_SECONDS * rate) // NUM_TILES))
+def tile_length(num_samples: int, rate: int) -> int:
+    """Returns the length of the parts that a song is pictured in, in samples.
+
+    Args:
+      num_samples: of the song; 0 means that it isn't known.
+      rate: of the samples, in Hz.
+    """
+    samples = -(-(num_samples or USUAL_SECONDS * rate) // NUM_TILES)
+    return min(max(SHORTEST_TILE * rate, samples), LONGEST_TILE * rate)
 
 
 def _check_length(job: Job, num_samples: int, max_seconds: float) -> None:
