@@ -21,6 +21,7 @@ from jaxsep.commands import (
     stream,
     studio,
 )
+from jaxsep.interrupts import leave_while_importing
 
 COMMANDS = (
     separate,
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(commands)
     args = parser.parse_args(argv)
+    leave_while_importing("jaxsep: interrupted", INTERRUPTED)
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):  # file names needn't be UTF-8
             output.reconfigure(errors="backslashreplace")

@@ -1,10 +1,43 @@
-"""Ctrl-C and the notice of preemption between pieces of work instead of within one."""
+"""Ctrl-C and the notice of preemption, where they can do no harm."""
 
 import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Self
+
+
+def leave_while_importing(notice: str, exit_code: int) -> None:
+    """Makes Ctrl-C end the program at once as long as the main thread's function imports.
+
+    Nothing has been begun then, and C++ that imports in its turn does not survive the exception.
+    Later, Ctrl-C is the KeyboardInterrupt that it always is.
+
+    Args:
+      notice: the line that is printed.
+      exit_code: of the program.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number
+        if _is_importing(frame):
+            os.write(2, f"{notice}\n".encode())
+            os._exit(exit_code)
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Returns whether it is a command, not what works for it, that waits for an import."""
+    importer = None
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            importer = frame.f_back
+        frame = frame.f_back
+    return importer is not None and importer.f_globals["__name__"].startswith("jaxsep.commands")
 
 
 class StopRequest:

@@ -35,6 +35,15 @@ def assert_one_line(result, code: int, *words: str) -> None:
         assert word in complaints[0]
 
 
+def test_ctrl_c_while_libraries_are_imported_is_one_line(tmp_path):
+    (tmp_path / "jax.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('went on')\n"
+    )
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    result = jaxsep("separate", "song.wav", env={**os.environ, "PYTHONPATH": paths})
+    assert_one_line(result, 130, "interrupted")
+
+
 def test_songs_of_any_format_go_in_one_command(tiny_workdir, tmp_path):
     songs = [
         write_song(tmp_path / "a" / "song.wav", rate=96000, channels=6),
