@@ -22,25 +22,25 @@ from jaxsep.separator import STEMS, Separator
 from jaxsep.summary import FINISHED
 from jaxsep.train_lib import train_and_evaluate
 
-AS_RECORDED = {
-    "mixing.speed": 1.0,
-    "mixing.pan_db": 0.0,
-    "mixing.flip": False,
-    "mixing.equaliser_db": 0.0,
-    "mixing.cut_off": 0.0,
-    "mixing.reverb": 0.0,
-    "mixing.mono": 0.0,
+VARIED = {
+    "mixing.speed": 1.15,
+    "mixing.pan_db": 3.0,
+    "mixing.equaliser_db": 3.0,
+    "mixing.cut_off": 0.25,
+    "mixing.reverb": 0.2,
+    "mixing.mono": 0.25,
 }
 IDEAS: dict[str, dict[str, Any]] = {
     "the recipe": {},
+    "neither mono nor swapped channels": {"mixing.mono": 0.0, "mixing.flip": False},
+    "varied in all ways": VARIED,
+    "varied, but for panning": VARIED | {"mixing.pan_db": 0.0},
+    "varied, every voice over its own backing": VARIED | {"mixing.paired": 1.0},
+    "speeds": {"mixing.speed": 1.15},
+    "equalisers": {"mixing.equaliser_db": 3.0},
+    "rooms": {"mixing.reverb": 0.2},
+    "cut-offs": {"mixing.cut_off": 0.25},
     "every voice over its own backing": {"mixing.paired": 1.0},
-    "stems as they were recorded": AS_RECORDED,
-    "no panning": {"mixing.pan_db": 0.0},
-    "no mono": {"mixing.mono": 0.0},
-    "one speed": {"mixing.speed": 1.0},
-    "no equaliser": {"mixing.equaliser_db": 0.0},
-    "no rooms": {"mixing.reverb": 0.0},
-    "no cut-off": {"mixing.cut_off": 0.0},
     "no pieces without voice or backing": {"mixing.instrumental": 0.0, "mixing.a_cappella": 0.0},
     "loss: energies, not decibels": {"loss": "phase_sensitive"},
     "loss: magnitudes": {"loss": "magnitude"},

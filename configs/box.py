@@ -3,9 +3,11 @@
 python -m recipes.box --output=DIR        # from gathering the sources to the model
 python train.py --config=configs/box.py --config.data_dir=DATA   # --representation=waveform
 
-The songs' voices are few, so what they are mixed with, and how, matters most: see `config.mixing`.
-Bands instead of bins above 2.8 kHz halve the parameters and the time. The loss counts in decibels,
-so that quiet voices weigh as much as loud ones, and pieces without a voice matter to the end.
+The songs' voices are few, so what they are mixed with matters most: any backing, at any level. But
+speeds, panning, equalisers, rooms and cut-offs are left out: in the hours of training that there
+were, they cost more than they brought (MODEL_CARD.md has the figures). Bands instead of bins above
+2.8 kHz halve the parameters and the time. The loss counts in decibels, so that quiet voices weigh
+as much as loud ones, and pieces without a voice matter to the end.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +22,12 @@ def get_config() -> ConfigDict:
             "model.fine_bins": 256,
             "mixing.instrumental": 0.2,
             "mixing.a_cappella": 0.1,
-            "mixing.mono": 0.25,
+            "mixing.mono": 0.1,
+            "mixing.speed": 1.0,
+            "mixing.pan_db": 0.0,
+            "mixing.equaliser_db": 0.0,
+            "mixing.cut_off": 0.0,
+            "mixing.reverb": 0.0,
         }
     )
     config.full_train_steps = 20_000
