@@ -39,6 +39,7 @@ def test_ctrl_c_while_libraries_are_imported_is_one_line(tmp_path):
     (tmp_path / "jax.py").write_text(
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('went on')\n"
     )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     result = jaxsep("separate", "song.wav", env={**os.environ, "PYTHONPATH": paths})
     assert_one_line(result, 130, "interrupted")

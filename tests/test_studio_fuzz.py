@@ -16,12 +16,15 @@ pytest.importorskip("schemathesis", reason="needs schemathesis")
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from jaxsep.studio.app import make_app
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.queue import Limits, Studio
 
-quickly = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+quickly = settings(
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 HERE = {"Host": "127.0.0.1"}
 
 
@@ -57,7 +60,10 @@ def test_every_answer_is_one_that_the_description_tells(description, song, mode)
             case.path_parameters["id"] = song.id
         if len(case.path_parameters.get("track", "")) % 2:
             case.path_parameters["track"] = "vocals-0"
-        case.call_and_validate(headers=HERE)
+        # A body of bytes can't be of a wrong type.
+        is_bytes = case.media_type == "application/octet-stream"
+        excluded = [negative_data_rejection] if is_bytes else []
+        case.call_and_validate(headers=HERE, excluded_checks=excluded)
 
     operations = [result.ok() for result in description.get_all_operations()]
     assert operations
