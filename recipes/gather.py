@@ -66,7 +66,7 @@ def main() -> int:
     add("--hold_out", nargs="*", default=HELD_OUT, help="names (or their starts) for validation")
     names = [package.name for package in packages.PACKAGES]
     add("--packages", nargs="*", choices=names, default=names, metavar="NAME", help="default: all")
-    add("--backing_hours", type=float, default=3.5, help="at most, spread over the packages")
+    add("--backing_hours", type=float, default=4.5, help="at most, spread over the packages")
     add("--voice_minutes", type=float, default=4.0, help="at most, of one speaker")
     return run(parser, gather)
 

@@ -1,8 +1,8 @@
 """Debian packages with free music and free speech, by name.
 
-The licences were read in the packages' copyright files (Debian 12, 2026-11-23). Left out: speech at
-8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL. What is
-downloaded takes 2.5 GB: 0ad-data, for eight speakers, 1.4, and 5 more while it is unpacked.
+The licences were read in the packages' copyright files (Debian 12, 2026-11-23 and 25). Left out:
+speech at 8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL.
+What is downloaded takes 3.4 GB: 0ad-data, for eight speakers, 1.4, and 5 more while it is unpacked.
 """
 
 # What is optional may be missing, and has no types.
@@ -81,6 +81,12 @@ PACKAGES = (
             "indicated in the title of this License: Attribution, ShareAlike"),
     Package("colobot-common-sounds", BACKING, "colobot", r"music/([^/]+)\.ogg$"),
     Package("hyperrogue-music", BACKING, "hyperrogue", r"music/([^/]+)\.ogg$"),
+    Package("planetblupi-music-ogg", BACKING, "planetblupi", r"music/([^/]+)\.ogg$"),
+    Package("supertux-data", BACKING, "supertux", r"/music/\w+/([^/]+)\.ogg$", "GPL-2+",
+            "Files: data/music/* Copyright: Marek Moeckel <wansti@gmx.de> License: GPL-2+"),
+    # Without the faster versions of its last laps.
+    Package("supertuxkart-data", BACKING, "supertuxkart",
+            r"data/music/([^/]+)(?<!_f)(?<!_fast)\.ogg$"),
     Package("fretsonfire-songs-muldjord", BACKING, "muldjord", r"/([^/]+)/\w+\.ogg$", _BY_SA_3,
             "Attribution ShareAlike licence 3.0"),
     Package("fretsonfire-songs-sectoid", BACKING, "sectoid", r"/([^/]+)/\w+\.ogg$", "MIT",

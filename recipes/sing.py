@@ -4,8 +4,9 @@ usage: python -m recipes.sing --speech=SOURCES/voices --output=SOURCES [--minute
 
 Reads `train|validation/NAME.flac`, a speaker each, and writes `SPLIT/sung-NAME-K/vocals.flac`. Each
 take is another singer's: melody, manner, range, formants and room differ. Of the real singing that
-is in the output already (`SPLIT/singing-NAME`) it makes variants with other pitch and effects. The
-same seed gives the same bytes, whatever the number of workers; what is there isn't made again.
+is in the output already (`SPLIT/singing-NAME`, and the vocals of the songs in `train`) it makes
+variants with other pitch and effects. The same seed gives the same bytes, whatever the number of
+workers; what is there isn't made again.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> int:
     add("--output", type=Path, required=True, help="folder of the sources")
     add("--minutes", type=float, default=140.0, help="of singing, altogether")
     add("--take_seconds", type=float, default=40.0, help="about the length of a take")
-    add("--treated", type=int, default=2, help="variants of each real singer")
+    add("--treated", type=int, default=3, help="variants of all real singing")
     add("--seed", type=int, default=0, help="decides everything random")
     add("--workers", type=int, default=os.cpu_count(), help="processes; no matter to result")
     return run(parser, sing_all)
@@ -74,6 +75,7 @@ def sing_all(args: argparse.Namespace) -> None:
                 print(f"left out: {error}", flush=True)
             print(f"{done}/{len(missing)} {jobs[job].target.parent.name}", flush=True)
             note_licences(args.output, entries)
+    note_licences(args.output, entries)  # also of what was there already
 
 
 def _licences(takes: list[Take], args: argparse.Namespace) -> dict[str, dict]:
@@ -104,11 +106,16 @@ def _plan(args: argparse.Namespace) -> list[Take]:
         name = Path(speakers[i].parent.name, f"sung-{speakers[i].stem}-{turn}")
         target = args.output / name / "vocals.flac"
         takes.append(Take(speakers[i], target, args.seed, args.take_seconds))
-    for split in SPLITS:
-        for path in sorted((args.output / split).glob("singing-*/vocals.flac")):
-            for k in range(args.treated):
-                target = args.output / split / f"treated-{path.parent.name}-{k}" / "vocals.flac"
-                takes.append(Take(path, target, args.seed, 0.0))
+    sung = [*args.output.glob("*/singing-*/vocals.flac")]
+    sung += [
+        path.with_name("vocals.flac")
+        for path in args.output.glob("train/*/accompaniment.flac")
+        if path.with_name("vocals.flac").exists()
+    ]
+    for path in sorted(sung):
+        for k in range(args.treated):
+            target = path.parents[1] / f"treated-{path.parent.name}-{k}" / "vocals.flac"
+            takes.append(Take(path, target, args.seed, 0.0))
     return takes
 
 

@@ -153,6 +153,22 @@ def test_sing_gives_the_same_bytes_with_any_workers(tmp_path, monkeypatch):
     assert made[0] == made[1]
 
 
+def test_the_singing_of_training_songs_gets_variants(tmp_path, monkeypatch):
+    write(tmp_path / "voices/train/anna.flac", speech(1))
+    for split in ("train", "validation"):
+        for stem in ("vocals", "accompaniment"):
+            write(tmp_path / split / "song" / f"{stem}.flac", speech(2))
+    licence = {"train/song/vocals.flac": {"kind": "voice", "licence": "MIT", "source": "us"}}
+    (tmp_path / "licences.json").write_text(json.dumps(licence))
+    assert run(monkeypatch, sing.main, "--speech", tmp_path / "voices", "--output", tmp_path,
+               "--minutes=0", "--treated=2", "--workers=1") == 0  # fmt: skip
+    made = sorted(path.parent.name for path in tmp_path.glob("*/treated-*/vocals.flac"))
+    assert made == ["treated-song-0", "treated-song-1"]
+    licences = json.loads((tmp_path / "licences.json").read_text())
+    variant = licences["train/treated-song-0/vocals.flac"]
+    assert variant["licence"] == "MIT" and variant["made_from"] == "train/song/vocals.flac"
+
+
 def test_gather_takes_folders_and_names_every_licence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(packages, "PACKAGES", ())
     rng = np.random.default_rng(0)
