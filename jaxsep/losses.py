@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 SILENCE = 1.0  # energy of an example, far below any music's; keeps silence from dividing by zero
 FAINT = 1e-3  # magnitude below which nothing is heard; keeps the slope of its power finite
-LOG_FLOOR = 0.01  # relative error, -20 dB, from which on less of it hardly counts
+LOG_FLOOR = 0.03  # relative error, -15 dB, from which on less of it hardly counts
 
 
 def error_energy(

@@ -1,9 +1,11 @@
 import argparse
 import json
 
+import numpy as np
 import pytest
+from test_mixing import RATE, Tones, prepare_waveforms
 
-from benchmarks import ideas, performance, roofline
+from benchmarks import ideas, performance, roofline, unseen
 from benchmarks.table import Table
 from jaxsep import models
 from jaxsep.losses import LOSSES
@@ -53,3 +55,16 @@ def test_a_steps_operations_are_those_of_its_products():
     # First layer: forward and the weights' gradient; the other one: its input's gradient as well.
     expected = 2 * roofline.BATCH * roofline.FRAMES * (2 * 40 + 3 * 20)
     assert roofline.step_operations(params) == expected
+
+
+def test_unseen_voices_and_backings_are_those_of_validation(tmp_path):
+    dataset = prepare_waveforms(Tones(), tmp_path / "data")  # validation sounds at 1,200 Hz
+    for voices, backings in ((unseen.SEEN, unseen.UNSEEN), (unseen.UNSEEN, unseen.SEEN)):
+        batch = next(unseen.mixtures(dataset, voices, backings, speed=1.0))
+        spectra = np.abs(np.fft.rfft(batch["stems"][..., 0]))  # [batch, 2, bins]
+        hertz = np.argmax(spectra, axis=-1) * RATE / batch["stems"].shape[2]
+        splits = np.where(hertz > 1050, unseen.UNSEEN, unseen.SEEN)
+        assert (splits == [voices, backings]).all()
+        vocals, accompaniment = np.moveaxis(np.square(batch["stems"]).sum(axis=(2, 3)), 1, 0)
+        decibels = 10 * np.log10(vocals / accompaniment)
+        assert (decibels > -12.01).all() and (decibels < 6.01).all() and np.ptp(decibels) > 6
