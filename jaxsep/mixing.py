@@ -13,6 +13,7 @@ from jaxsep.tfrecord import RecordSource
 VOCALS = "vocals"
 LEVEL_FRAME = 4096  # samples over which a level is taken
 PAUSE = 1e-3  # energy of a pause, at most, over that of the loudest frame
+QUIETEST = 0.01  # level, -40 dB of full scale: the noise of a long pause isn't raised to a voice
 BANDS = np.geomspace(80.0, 16_000.0, 8)  # of the equaliser, in Hz
 CUT_OFF = (9_000.0, 20_000.0)  # Hz
 REVERB_SECONDS = (0.2, 1.5)  # until the tail is 60 dB down
@@ -230,8 +231,8 @@ def _amplitude(decibels: Any) -> Any:
 
 
 def _level(waveform: np.ndarray) -> float:
-    """Returns the root mean square of what isn't a pause; at least 1e-4."""
+    """Returns the root mean square of what isn't a pause; at least `QUIETEST`."""
     whole = waveform[: len(waveform) // LEVEL_FRAME * LEVEL_FRAME]
     energies = np.square(whole).reshape(-1, LEVEL_FRAME * waveform.shape[1]).mean(axis=1)
     sounding = energies[energies > PAUSE * energies.max(initial=0.0)]
-    return max(1e-4, float(np.sqrt(sounding.mean()))) if len(sounding) else 1e-4
+    return max(QUIETEST, float(np.sqrt(sounding.mean()))) if len(sounding) else QUIETEST

@@ -28,6 +28,7 @@ class Tones:
 
     stems: tuple[str, ...] = ("vocals", "accompaniment")
     amplitude: float = 0.1
+    vocals_gain: float = 1.0
     held_out: str = "3"  # what names in validation end with
     name: str = "tones"
     licence: str = "free"
@@ -45,6 +46,7 @@ class Tones:
         times = np.arange(4 * RATE) / RATE
         wave = self.amplitude * np.sin(2 * np.pi * 300 * (1 + int(number)) * times)
         wave[2 * RATE : 3 * RATE] = 0
+        wave *= self.vocals_gain if stem == "vocals" else 1
         return Song({stem: np.stack([wave, wave], axis=1).astype(np.float32)}, None, RATE)
 
 
@@ -131,6 +133,14 @@ def test_strangers_are_mixed_at_the_levels_asked_for(tones):
         vocals, backing = np.sqrt(np.square(example["stems"]).mean(axis=(1, 2)))
         levels.append(20 * np.log10(vocals / backing))
     assert -9.1 < min(levels) < -7 and -5 < max(levels) < -2.9
+
+
+def test_what_is_no_more_than_noise_is_not_raised_to_a_voice(tmp_path):
+    dataset = prepare_waveforms(Tones(vocals_gain=0.02), tmp_path / "data")
+    mixing = dataclasses.replace(UNVARIED, min_vocals_db=0.0, max_vocals_db=0.0)
+    for example in mixtures(dataset, mixing):
+        level = np.sqrt(np.square(example["stems"][0]).mean())
+        assert level < 0.02  # a voice would have that of its backing, 0.07
 
 
 def test_speed_changes_the_pitch_within_its_limits(tones):
