@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
             "model.fine_bins": 256,
             "mixing.instrumental": 0.2,
             "mixing.a_cappella": 0.1,
-            "mixing.mono": 0.1,
+            "mixing.mono": 0.2,
             "mixing.speed": 1.0,
             "mixing.pan_db": 0.0,
             "mixing.equaliser_db": 0.0,

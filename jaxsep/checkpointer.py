@@ -31,6 +31,7 @@ from jaxsep.train_step import TrainState
 
 DAMAGED = "damaged-{step}"  # folder in the workdir for what could not be restored
 KEEP_LATEST = 2
+PATHS = ("data_dir", "start_from")  # fields of a config that say where something lies
 
 
 class Checkpointer:
@@ -207,6 +208,8 @@ def export_model(
 ) -> None:
     """Writes the best checkpoint's masker alone, as a model directory.
 
+    Of the folders that its config names, the last part of the path is kept alone.
+
     Args:
       source: a workdir, or one checkpoint.
       output: for the model; holds all of it or isn't there. Its parent is made if need be.
@@ -221,6 +224,8 @@ def export_model(
     known = read_metadata(checkpoint)
     kept = ("sdr", "stft", "config", "jaxsep_version", "data_set", "provenance")
     metadata = {name: known[name] for name in kept if name in known}
+    config = metadata["config"]
+    config |= {name: epath.Path(config[name]).name for name in PATHS if config.get(name)}
     metadata |= {"params_dtype": dtype, "step": int(checkpoint.name)}
     if provenance is not None:
         metadata["provenance"] = provenance
