@@ -24,6 +24,7 @@ from jaxsep.train_step import make_eval_step
 
 FRAMES, BATCH = 256, 16
 LEVEL_DB = (-12.0, 6.0)  # of a voice over its backing, from and to
+PAUSE = 1e-3  # energy over that of a backing, up to which `Mixer.mix` was given no voice
 SPEED = 1.12
 SEEN, UNSEEN = "train", "validation"
 # Split of the voices, of the backings, and how much faster or slower they are played.
@@ -80,9 +81,11 @@ def mixtures(
             sung = singers.mix(int(rng.choice(singers.voices)), rng)
             played = players.mix(int(rng.choice(players.voices)), rng)
             vocals, accompaniment = sung["stems"][0], played["stems"][1]
-            energies = [float(np.square(stem).sum()) for stem in (vocals, accompaniment)]
-            if min(energies) > 0:
-                decibels = 10 * np.log10(energies[1] / energies[0]) + rng.uniform(*LEVEL_DB)
+            voice, own, other = (
+                float(np.square(stem).sum()) for stem in (*sung["stems"], accompaniment)
+            )
+            if voice > PAUSE * own and other > 0:
+                decibels = 10 * np.log10(other / voice) + rng.uniform(*LEVEL_DB)
                 vocals = (10 ** (decibels / 20) * vocals).astype(np.float32)
                 stems = np.stack([vocals, accompaniment])
                 examples.append({**sung, "stems": stems, "track": np.int32(0)})
