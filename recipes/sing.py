@@ -106,13 +106,9 @@ def _plan(args: argparse.Namespace) -> list[Take]:
         name = Path(speakers[i].parent.name, f"sung-{speakers[i].stem}-{turn}")
         target = args.output / name / "vocals.flac"
         takes.append(Take(speakers[i], target, args.seed, args.take_seconds))
-    sung = [*args.output.glob("*/singing-*/vocals.flac")]
-    sung += [
-        path.with_name("vocals.flac")
-        for path in args.output.glob("train/*/accompaniment.flac")
-        if path.with_name("vocals.flac").exists()
-    ]
-    for path in sorted(sung):
+    songs = args.output.glob("train/*/vocals.flac")
+    songs = [path for path in songs if path.with_name("accompaniment.flac").exists()]
+    for path in sorted([*args.output.glob("*/singing-*/vocals.flac"), *songs]):
         for k in range(args.treated):
             target = path.parents[1] / f"treated-{path.parent.name}-{k}" / "vocals.flac"
             takes.append(Take(path, target, args.seed, 0.0))
