@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks.table import Table
 from jaxsep import partitioning, programs, records
 from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
-from jaxsep.mixing import Mixer, Mixing
+from jaxsep.mixer import Mixer
+from jaxsep.mixing import Mixing
 from jaxsep.tfrecord import DataCorruptionError, RecordSource
 
 STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs

@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.table import Table
 from jaxsep import checkpoints, partitioning, published, records
-from jaxsep.mixing import UNVARIED, Mixer
+from jaxsep.mixer import Mixer
+from jaxsep.mixing import UNVARIED
 from jaxsep.train_step import make_eval_step
 
 FRAMES, BATCH = 256, 16

@@ -19,21 +19,23 @@ def get_config() -> ConfigDict:
     config = lstm.get_config()
     config.update_from_flattened_dict(
         {
+            "model.num_layers": 2,
+            "model.dropout": 0.2,
             "model.fine_bins": 256,
-            "mixing.instrumental": 0.2,
-            "mixing.a_cappella": 0.1,
+            "mixing.instrumental": 0.15,
+            "mixing.a_cappella": 0.08,
+            "mixing.second_voice": 0.2,
+            "mixing.second_backing": 0.4,
+            "mixing.speed": 1.2,
+            "mixing.cut_off": 0.2,
+            "mixing.reverb": 0.25,
             "mixing.mono": 0.2,
-            "mixing.speed": 1.0,
-            "mixing.pan_db": 0.0,
-            "mixing.equaliser_db": 0.0,
-            "mixing.cut_off": 0.0,
-            "mixing.reverb": 0.0,
         }
     )
-    config.full_train_steps = 20_000
+    config.batch_size = 64
     config.crop_frames = 256
     config.loss = "log_phase_sensitive"
     config.schedule = "linear"
-    config.ema_decay = 0.995
+    config.ema_decay = 0.999
     config.eval_every_steps = 250
     return config

@@ -31,6 +31,10 @@ def get_config() -> ConfigDict:
     config.mixing = ConfigDict()
     # Share of the mixtures whose voice keeps its own backing, where it has one, at its own level.
     config.mixing.paired = 0.4
+    # Share of the voices that sing with another, and of the backings of other songs that play with
+    # another one of theirs; up to 12 dB below its own level, but no louder.
+    config.mixing.second_voice = 0.0
+    config.mixing.second_backing = 0.0
     # Level of a voice over another song's backing, in dB, pauses left out: from, to.
     config.mixing.min_vocals_db = -12.0
     config.mixing.max_vocals_db = 6.0
@@ -51,6 +55,10 @@ def get_config() -> ConfigDict:
     config.mixing.reverb = 0.2
     # Share of the mixtures whose channels are alike, as those of a mono recording.
     config.mixing.mono = 0.0
+
+    # Keep the training split's waveforms in the memory of each device (176 kB a second) and mix
+    # there: an accelerator then doesn't wait for the host.
+    config.mix_on_device = False
 
     # Parts that a batch is worked through in, one after another: less memory, same update.
     config.grad_accum_steps = 1

@@ -15,7 +15,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxsep.mixing import UNVARIED, Mixer, Mixing
+from jaxsep.mixer import Mixer
+from jaxsep.mixing import UNVARIED, Mixing, Planner
 from jaxsep.records import REQUIRED_TARGETS, WAVEFORM, Dataset
 from jaxsep.tfrecord import RecordSource
 
@@ -32,6 +33,7 @@ def train_batches(
     crop_frames: int,
     seed: int,
     mixing: Mixing | None = None,
+    plans: bool = False,
     first_batch: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -51,6 +53,7 @@ def train_batches(
       crop_frames: frames of a crop; shorter examples are padded.
       seed: decides order, crops and augmentation.
       mixing: how waveforms are mixed.
+      plans: yield what waveforms are mixed of, for `jaxsep.device_mixer`, and don't mix them.
       first_batch: number of the batch to begin with.
       process_index: which share of each batch is yielded.
       process_count: number of shares.
@@ -59,8 +62,13 @@ def train_batches(
       jaxsep.records.DatasetError: if waveforms of some stem are missing.
     """
     if dataset.representation == WAVEFORM:
-        mixer = Mixer(dataset, "train", frames=crop_frames, mixing=mixing or Mixing())
-        examples, load = mixer.voices, mixer.mix
+        mixing = mixing or Mixing()
+        if plans:
+            planner = Planner(dataset, "train", mixing)
+            examples, load = planner.voices, planner.plan
+        else:
+            mixer = Mixer(dataset, "train", frames=crop_frames, mixing=mixing)
+            examples, load = mixer.voices, mixer.mix
     else:
         source = RecordSource(dataset.shards("train"))
         examples = range(len(source))

@@ -1,23 +1,27 @@
-"""Mixtures made of stems' waveforms while training: any voice over any backing, each varied."""
+"""What mixtures are made of while training: any voice over any backing, each varied.
+
+A `Planner` draws a plan: a few numbers. `jaxsep.mixer` makes a mixture of it, from the files or on
+the device.
+"""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import scipy.signal
-import soxr
 
-from jaxsep.records import INT16_SCALE, Dataset, DatasetError, StemRecord
-from jaxsep.tfrecord import RecordSource
+from jaxsep.records import Dataset, DatasetError, StemRecord
 
 VOCALS = "vocals"
-LEVEL_FRAME = 4096  # samples over which a level is taken
-PAUSE = 1e-3  # energy of a pause, at most, over that of the loudest frame
-QUIETEST = 0.01  # level, -40 dB of full scale: the noise of a long pause isn't raised to a voice
 BANDS = np.geomspace(80.0, 16_000.0, 8)  # of the equaliser, in Hz
 CUT_OFF = (9_000.0, 20_000.0)  # Hz
 REVERB_SECONDS = (0.2, 1.5)  # until the tail is 60 dB down
 REVERB_DB = (-20.0, -6.0)  # level of the tail, over the dry sound's
+SECOND_DB = (-12.0, 0.0)  # of what is added to a voice or a backing, over its own level on record
+SPEED_STEPS = 1024  # in a speed of 1: speeds are multiples of a part of it
+NOTHING = -1  # in place of a record
+TOGETHER = 2  # voices, or backings, that sound together at most
+
+Plan = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Mixing:
     max_vocals_db: float = 6.0
     instrumental: float = 0.1
     a_cappella: float = 0.05
+    second_voice: float = 0.0
+    second_backing: float = 0.0
     speed: float = 1.15
     pan_db: float = 3.0
     flip: bool = True
@@ -38,7 +44,8 @@ class Mixing:
     mono: float = 0.0
 
     def __post_init__(self):
-        for name in ("paired", "instrumental", "a_cappella", "cut_off", "reverb", "mono"):
+        shares = ("paired", "instrumental", "a_cappella", "second_voice", "second_backing")
+        for name in (*shares, "cut_off", "reverb", "mono"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"mixing.{name}={getattr(self, name)} must be from 0 to 1")
         for name in ("pan_db", "equaliser_db"):
@@ -68,28 +75,13 @@ UNVARIED = Mixing(
 )
 
 
-class Part(NamedTuple):
-    """A part of a record as it was played.
-
-    Attributes:
-      waveform: float32 `[samples, channels]`.
-      record: its number.
-      first_hop: where in the record it begins.
-    """
-
-    waveform: np.ndarray
-    record: int
-    first_hop: int
-
-
-class Mixer:
-    """Makes mixtures of a split's records.
+class Planner:
+    """Plans mixtures of a split's records.
 
     Args:
       dataset: of waveforms.
       split: where the stems are from.
-      frames: of a mixture's magnitudes.
-      mixing: how.
+      mixing: how they are mixed.
 
     Attributes:
       voices: numbers of the records with vocals.
@@ -98,11 +90,8 @@ class Mixer:
       DatasetError: if the split lacks vocals or one of the other stems.
     """
 
-    def __init__(self, dataset: Dataset, split: str, *, frames: int, mixing: Mixing):
-        self._codec, self._stft, self._mixing = dataset.codec, dataset.stft, mixing
-        self._frames = frames
-        self._samples = (frames - 1) * self._stft.hop_length + self._stft.n_fft
-        self._source = RecordSource(dataset.shards(split))
+    def __init__(self, dataset: Dataset, split: str, mixing: Mixing):
+        self._stft, self._mixing = dataset.stft, mixing
         self._records = dataset.stem_records(split)
         self._numbers = {record: number for number, record in enumerate(self._records)}
         by_stem: dict[str, list[int]] = {stem: [] for stem in dataset.targets}
@@ -118,102 +107,88 @@ class Mixer:
         """Returns what a record holds."""
         return self._records[voice]
 
-    def mix(self, voice: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Makes a mixture.
+    def plan(self, voice: int, rng: np.random.Generator) -> Plan:
+        """Draws a mixture.
 
         Args:
           voice: one of `voices`.
           rng: decides all that is random.
 
         Returns:
-          `stems`: float32 `[2, samples, channels]`, vocals and accompaniment; and what the
-          magnitudes of both are yet to be multiplied with, `gains`: float32 `[2, bins]`. Further
-          int32 `num_frames`, and of the voice or, where there is none, of the backing: `record`,
-          `first_frame` and `swapped`, which is 0.
+          Of each part, voices first (`TOGETHER` of them), then the backings' stems: `parts`, int32
+          `[parts]`, number of the record or `NOTHING`; `places`, float32 `[parts]`, where in the
+          record it begins, from 0 to below 1 of what is possible; `speeds`, int32 `[parts]`, where
+          `SPEED_STEPS` changes nothing; and `matrices`, float32 `[parts, channels, channels]`,
+          from its channels to the mixture's. Of the mixture, scalars: `paired`, whether the
+          backing begins where the voice does, at its own level; else `vocals_db`, the voice's
+          level over the backing's; `heard`, bool `[2]`, whether there are vocals and a backing;
+          `reverb_seconds`, `reverb_db` and `reverb_seed`, of the voices' room (-inf dB: none);
+          `mono`, whether the channels are alike; `gains`, float32 `[2, bins]`, what both
+          magnitudes are yet to be multiplied with.
         """
         mixing, track = self._mixing, self._records[voice].track
         kind, pairing = rng.random(size=2)
         is_instrumental = kind < mixing.instrumental
         is_a_cappella = not is_instrumental and kind < mixing.instrumental + mixing.a_cappella
         is_paired = track in self._accompanied and pairing < mixing.paired
-        speeds = self._speeds(rng)
-        sung = self._play(voice, speeds[0], rng)
-        played = self._accompany(sung if is_paired else None, speeds[0 if is_paired else 1], rng)
-        vocals = self._place(self._reverberate(sung.waveform, rng), rng)
-        # Where a song's own backing is silent for a while, there is nothing to play.
-        silence = np.zeros_like(vocals)
-        accompaniment = sum((self._place(part.waveform, rng) for part in played), start=silence)
-        if not is_paired:
-            decibels = rng.uniform(mixing.min_vocals_db, mixing.max_vocals_db)
-            vocals = vocals * (_level(accompaniment) / _level(vocals) * _amplitude(decibels))
-        if is_a_cappella:
-            accompaniment = silence
-        if is_instrumental:
-            vocals = silence
-        origin = played[0] if is_instrumental and played else sung
-        numbers = {"record": origin.record, "first_frame": origin.first_hop, "swapped": 0}
-        stems = np.stack([vocals, accompaniment]).astype(np.float32)
-        gains = self._equalise(rng)
-        if rng.random() < mixing.mono:
-            stems = np.broadcast_to(stems.mean(axis=2, keepdims=True), stems.shape)
+        voices = [voice, self._second([voice], self.voices, mixing.second_voice, rng)]
+        backings = self._backing(voice if is_paired else None, rng)
+        parts = np.array([*voices, *backings], np.int32)
+        sung, played = self._speeds(rng)
+        speeds = np.where(np.arange(len(parts)) < TOGETHER, sung, sung if is_paired else played)
+        matrices = np.stack([self._matrix(rng) for _ in parts])
+        added = np.arange(len(parts)) % TOGETHER == 1
+        levels = np.where(added, _amplitude(rng.uniform(*SECOND_DB, size=len(parts))), 1.0)
+        matrices *= levels[:, None, None] * (parts != NOTHING)[:, None, None]
+        has_room = rng.random() < mixing.reverb
         return {
-            "stems": stems,
-            "gains": gains,
-            "num_frames": np.int32(self._frames),
-            **{name: np.int32(number) for name, number in numbers.items()},
+            "parts": parts,
+            "places": rng.random(size=len(parts), dtype=np.float32),
+            "speeds": speeds.astype(np.int32),
+            "matrices": matrices.astype(np.float32),
+            "paired": np.bool_(is_paired),
+            "vocals_db": np.float32(rng.uniform(mixing.min_vocals_db, mixing.max_vocals_db)),
+            "heard": np.array([not is_instrumental, not is_a_cappella]),
+            "reverb_seconds": np.float32(rng.uniform(*REVERB_SECONDS)),
+            "reverb_db": np.float32(rng.uniform(*REVERB_DB) if has_room else -np.inf),
+            "reverb_seed": rng.integers(2**32, dtype=np.uint32),
+            "mono": np.bool_(rng.random() < mixing.mono),
+            "gains": self._equalise(rng),
         }
 
-    def _accompany(self, sung: Part | None, speed: float, rng: np.random.Generator) -> list[Part]:
-        """Plays a backing: that which belongs to a voice or, without one, any."""
-        if sung is None:
-            numbers = [int(rng.choice(numbers)) for numbers in self._backings.values()]
-            return [self._play(number, speed, rng) for number in numbers]
-        track, _, start = self._records[sung.record]
-        own = [self._numbers.get(StemRecord(track, stem, start)) for stem in self._backings]
-        return [self._play(n, speed, rng, sung.first_hop) for n in own if n is not None]
+    def _backing(self, voice: int | None, rng: np.random.Generator) -> list[int]:
+        """Draws each stem's records: those that belong to a voice or, without one, any."""
+        found = []
+        for stem, numbers in self._backings.items():
+            if voice is None:
+                first = int(rng.choice(numbers))
+            else:
+                # Where a song's own backing is silent for a while, there is nothing to play.
+                own = self._records[voice]._replace(stem=stem)
+                first = self._numbers.get(own, NOTHING)
+            share = 0.0 if voice is not None else self._mixing.second_backing
+            found += [first, self._second([first], numbers, share, rng)]
+        return found
 
-    def _play(
-        self, record: int, speed: float, rng: np.random.Generator, first_hop: int | None = None
-    ) -> Part:
-        """Plays a part of a record, from a hop on or from anywhere; silence follows its end."""
-        waveform = self._codec.decode(self._source[record])["waveform"]
-        hop, length = self._stft.hop_length, round(self._samples * speed)
-        if first_hop is None:
-            latest = max(0, len(waveform) - length) // hop
-            first_hop = int(rng.integers(0, latest, endpoint=True))
-        part = waveform[first_hop * hop :][:length].astype(np.float32) / INT16_SCALE
-        if speed != 1:
-            part = soxr.resample(part, speed, 1.0, quality="MQ")
-        part = np.pad(part[: self._samples], ((0, max(0, self._samples - len(part))), (0, 0)))
-        return Part(part, record, first_hop)
+    def _second(
+        self, known: list[int], numbers: list[int], share: float, rng: np.random.Generator
+    ) -> int:
+        """Draws another record, at times."""
+        wanted, number = rng.random() < share, int(rng.choice(numbers))
+        return number if wanted and number not in known else NOTHING
 
     def _speeds(self, rng: np.random.Generator) -> np.ndarray:
-        # Steps of 1 %: the resampler's filters depend on the ratio.
+        # Steps of 1 %: a resampler's filters depend on the ratio.
         limit = round(100 * np.log(self._mixing.speed))
-        return np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
+        speeds = np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
+        return np.round(SPEED_STEPS * speeds)
 
-    def _place(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _matrix(self, rng: np.random.Generator) -> np.ndarray:
         """Pans a stem, swaps its channels and turns its polarity, at random."""
-        mixing, channels = self._mixing, waveform.shape[1]
+        mixing, channels = self._mixing, self._stft.channels
         gains = _amplitude(rng.uniform(-mixing.pan_db, mixing.pan_db, size=channels))
         order, polarity = rng.choice([1, -1], size=2) if mixing.flip else (1, 1)
-        return waveform[:, ::order] * (polarity * gains).astype(np.float32)
-
-    def _reverberate(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Adds a tail to some: the waveform convolved with fading noise.
-
-        Reference: Moorer, About this reverberation business, 1979 (a room's response is much like
-        noise that fades exponentially).
-        """
-        if rng.random() >= self._mixing.reverb:
-            return waveform
-        seconds, decibels = rng.uniform(*REVERB_SECONDS), rng.uniform(*REVERB_DB)
-        times = np.arange(round(seconds * self._stft.sample_rate)) / self._stft.sample_rate
-        noise = rng.normal(size=(len(times), waveform.shape[1]))
-        noise *= _amplitude(-60 * times / seconds)[:, None]
-        noise *= _amplitude(decibels) / np.linalg.norm(noise, axis=0)
-        tail = scipy.signal.oaconvolve(waveform, noise.astype(np.float32), axes=0)
-        return waveform + tail[: len(waveform)]
+        return polarity * np.diag(gains)[:, ::order]
 
     def _equalise(self, rng: np.random.Generator) -> np.ndarray:
         """Returns gains `[2, bins]`: smooth random ones and, for some, what a codec cuts off."""
@@ -228,11 +203,3 @@ class Mixer:
 
 def _amplitude(decibels: Any) -> Any:
     return 10 ** (decibels / 20)
-
-
-def _level(waveform: np.ndarray) -> float:
-    """Returns the root mean square of what isn't a pause; at least `QUIETEST`."""
-    whole = waveform[: len(waveform) // LEVEL_FRAME * LEVEL_FRAME]
-    energies = np.square(whole).reshape(-1, LEVEL_FRAME * waveform.shape[1]).mean(axis=1)
-    sounding = energies[energies > PAUSE * energies.max(initial=0.0)]
-    return max(QUIETEST, float(np.sqrt(sounding.mean()))) if len(sounding) else QUIETEST

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import checkpoints, health, models, optimizer, partitioning, records
+from jaxsep.device_mixer import check_mixing
 from jaxsep.losses import LOSSES
 from jaxsep.mixing import Mixing
 from jaxsep.models.openunmix import OpenUnmixMasker
@@ -67,7 +68,9 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
     try:
         if config.loss not in LOSSES:
             raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
-        Mixing(**config.mixing)  # tells what is wrong with it
+        mixing = Mixing(**config.mixing)  # tells what is wrong with it
+        if config.mix_on_device:
+            check_mixing(dataset, config.crop_frames, mixing)
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps

@@ -12,6 +12,7 @@ from etils import epath
 
 from jaxsep import failures, optimizer, partitioning, programs, records, workdir
 from jaxsep.checkpointer import Checkpointer
+from jaxsep.device_mixer import DeviceMixer
 from jaxsep.files import absolute
 from jaxsep.health import LayerNumbers
 from jaxsep.input_pipeline import eval_batches, train_batches
@@ -146,12 +147,19 @@ class Training:
                 jax.device_count(),
             )
         segment_frames = dataset.manifest["settings"]["segment_frames"]
+        crop_frames = min(config.crop_frames or segment_frames, segment_frames)
+        mixing, self._mix = Mixing(**config.mixing), None
+        if config.mix_on_device:
+            self._mix = DeviceMixer(
+                dataset, "train", frames=crop_frames, mixing=mixing, mesh=parts.mesh
+            )
         self._batches = train_batches(
             dataset,
             batch_size=config.batch_size,
-            crop_frames=min(config.crop_frames or segment_frames, segment_frames),
+            crop_frames=crop_frames,
             seed=config.seed,
-            mixing=Mixing(**config.mixing),
+            mixing=mixing,
+            plans=config.mix_on_device,
             # Batch s depends on the data, the seed and s alone: the step is the whole position.
             first_batch=int(self.state.step),
             process_index=jax.process_index(),
@@ -214,6 +222,8 @@ class Training:
         with self.log.waiting():
             share = next(self._batches)
         batch = partitioning.to_global_batch(share, parts.mesh)
+        if self._mix:
+            batch = self._mix(batch)
         before = self.state
         scale = optimizer.plateau_scale(
             self.totals.scores, patience=config.plateau_patience, factor=config.plateau_factor

@@ -3,10 +3,10 @@
 usage: python -m recipes.box --output=DIR [--stems=ALBUM ...] [--songs=DIR] [--singing=DIR]
        [--speech=DIR]
 
-Runs one after the other what can be run by itself: `recipes.gather`, `recipes.screen`,
-`recipes.sing`, `data_prep.stems_folder`, `train.py` and `jaxsep export`. DIR gets `sources`,
-`data`, `workdir`, `provenance.json` and `model`. Run again, it goes on where it ended; what changes
-the training goes behind a `--`, as in `-- --config.num_train_steps=20000`.
+Runs one after the other what can be run by itself: `recipes.gather`, `recipes.bands`,
+`recipes.screen`, `recipes.sing`, `data_prep.stems_folder`, `train.py` and `jaxsep export`. DIR gets
+`sources`, `data`, `workdir`, `provenance.json` and `model`. Run again, it goes on where it ended;
+what changes the training goes behind a `--`, as in `-- --config.num_train_steps=20000`.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def main() -> int:
     add("--songs", help="collections of free songs, voice and backing together")
     add("--singing", help="collections of free singing")
     add("--speech", help="collections of free speech")
+    add("--band_minutes", type=float, default=180.0, help="of made bands; they need fluidsynth")
     add("--screen_model", default="spleeter-2stems", help="finds voices in music and songs")
     add("--quick", action="store_true", help="no packages, two steps: to see that all of it runs")
     add("training", nargs="*", metavar="--config.FIELD=VALUE", help="changes to the training")
@@ -60,6 +61,8 @@ def commands(args: argparse.Namespace) -> Iterator[list[str]]:
     folders.append(f"--model={args.screen_model}")
     packages = ["--packages"] if args.quick else []
     yield ["-m", "recipes.gather", f"--output={sources}", *folders, *packages]
+    if args.band_minutes and not args.quick:
+        yield ["-m", "recipes.bands", f"--output={sources}", f"--minutes={args.band_minutes}"]
     yield ["-m", "recipes.screen", f"--sources={sources}", f"--model={args.screen_model}"]
     sing = ["-m", "recipes.sing", f"--speech={sources}/voices", f"--output={sources}"]
     yield [*sing, *(QUICK_SING if args.quick else ())]

@@ -48,8 +48,8 @@ HELD_OUT = (
     *("ktuberling-lt", "ktuberling-el"),
     *("nabucasa-cc0-pl-PL-darkman", "nabucasa-cc0-pl-PL-gosia", "nabucasa-cc0-ne-NP-chitwan"),
     *("vocadito-CC-BY-4-0", "sms-tools-vignesh"),
-    "hyperrogue",
-    "Software-Entwicklungskit-Caesium",
+    *("hyperrogue", "openclonk", "extremetuxracer"),
+    *("Software-Entwicklungskit-Caesium", "bristol7s-political-captain"),
 )
 PAUSE = 0.3  # seconds of silence between a speaker's recordings
 
@@ -66,7 +66,7 @@ def main() -> int:
     add("--hold_out", nargs="*", default=HELD_OUT, help="names (or their starts) for validation")
     names = [package.name for package in packages.PACKAGES]
     add("--packages", nargs="*", choices=names, default=names, metavar="NAME", help="default: all")
-    add("--backing_hours", type=float, default=4.5, help="at most, spread over the packages")
+    add("--backing_hours", type=float, default=9.0, help="at most, spread over the packages")
     add("--voice_minutes", type=float, default=4.0, help="at most, of one speaker")
     return run(parser, gather)
 
@@ -79,7 +79,7 @@ def gather(args: argparse.Namespace) -> None:
     """
     texts = args.output / "licences"
     texts.mkdir(parents=True, exist_ok=True)
-    speech, singing = [], []
+    speech, singing, songs = [], [], []
     if args.speech:
         speech = folders.recordings(args.speech, texts, by_speaker=True)
     if args.singing:
@@ -95,15 +95,19 @@ def gather(args: argparse.Namespace) -> None:
             continue
         if package.kind == BACKING:
             backing[package.name] = found
+        elif package.kind == SONG:
+            songs += found
         else:
             speech += found
     speech = _merged(speech)
-    if not (speech or singing or backing or args.stems or args.songs):
+    if args.songs:
+        songs += folders.unlabelled_songs(args.songs, texts)
+    if not (speech or singing or songs or backing or args.stems):
         raise SourceError("nothing was found; see the lines above")
     for root in args.stems:
         _write_album(root, args, texts)
-    if args.songs:
-        _write_songs(args, texts)
+    if songs:
+        _write_songs(args, songs)
     for item in (*speech, *singing):
         path = Path("voices", _split(item.name, args), f"{item.name}.flac")
         _write(args.output, path, item, lambda item: _voice(item, args.voice_minutes * 60))
@@ -188,15 +192,14 @@ def _write_album(root: Path, args: argparse.Namespace, texts: Path) -> None:
             print(f"left out: {root}: {track.name} {error}", flush=True)
 
 
-def _write_songs(args: argparse.Namespace, texts: Path) -> None:
+def _write_songs(args: argparse.Namespace, songs: list[Item]) -> None:
     """Writes songs that have no stems, as the model parts them."""
-    found = folders.unlabelled_songs(args.songs, texts)
     try:
         separator = Separator.restore(args.model)
     except CheckpointError as error:
         raise SourceError(str(error)) from error
     note = f", labelled by {Path(args.model).name}"
-    for item in found:
+    for item in songs:
         try:
             _write_song(args, item, lambda item=item: label(separator, item.files), note)
         except AudioError as error:

@@ -1,8 +1,8 @@
 """Debian packages with free music and free speech, by name.
 
-The licences were read in the packages' copyright files (Debian 12, 2026-11-23 and 25). Left out:
+The licences were read in the packages' copyright files (Debian 12, 2026-11-23 to 26). Left out:
 speech at 8 kHz; voices made by rules; voices and music under terms that limit use or selling; GFDL.
-What is downloaded takes 3.4 GB: 0ad-data, for eight speakers, 1.4, and 5 more while it is unpacked.
+What is downloaded takes 7.3 GB: 0ad-data 1.4, and 5 more while it is unpacked; redeclipse-data 0.9.
 """
 
 # What is optional may be missing, and has no types.
@@ -21,7 +21,7 @@ from debian.copyright import (
     NotMachineReadableError,
 )
 
-from recipes.sources import BACKING, VOICE, Item, SourceError, plain
+from recipes.sources import BACKING, SONG, VOICE, Item, SourceError, plain
 
 
 class Package(NamedTuple):
@@ -29,7 +29,7 @@ class Package(NamedTuple):
 
     Attributes:
       name: Debian's.
-      kind: `VOICE` or `BACKING`.
+      kind: `VOICE`, `BACKING` or `SONG`.
       prefix: of the names of voices and tracks: whose album, or where from.
       pattern: finds the files; what its groups match is the rest of the name. Files that share a
         name belong together: recordings of one speaker, or instruments of one piece.
@@ -91,6 +91,73 @@ PACKAGES = (
             "Attribution ShareAlike licence 3.0"),
     Package("fretsonfire-songs-sectoid", BACKING, "sectoid", r"/([^/]+)/\w+\.ogg$", "MIT",
             "Permission is hereby granted, free of charge"),
+    Package("0ad-data", BACKING, "0ad", r"audio/music/([^/]+)\.ogg$"),
+    Package("hedgewars-data", BACKING, "hedgewars", r"Music/([^/]+)\.ogg$"),
+    # Without what a label published before, under terms that aren't known.
+    Package("freedroidrpg-data", BACKING, "freedroidrpg",
+            r"sound/music/(?!Bleostrada|TheBeginning)([^/]+)\.ogg$"),
+    Package("unknown-horizons", BACKING, "unknown-horizons",
+            r"audio/music/(?:menu/)?([^/]+)\.ogg$"),
+    Package("widelands-data", BACKING, "widelands", r"data/music/([^/]+)\.ogg$"),
+    # Without what the copyright file doesn't name.
+    Package("naev-data", BACKING, "naev",
+            r"snd/music/(?!blackmoor|dark_c|heart|imminent|la|liftoff|moth|pirate)([^/]+)\.ogg$"),
+    Package("redeclipse-data", BACKING, "redeclipse",
+            r"data/(?:sounds/(?:music/)?|maps/)(track_\d+|theme|original|tonatiuh)\.ogg$"),
+    Package("flare-game", BACKING, "flare", r"music/(?!wind_)([^/]+)\.ogg$"),
+    # Without an album whose terms aren't known.
+    Package("megaglest-data", BACKING, "megaglest",
+            r"/(?:menu|factions/(?!romans)\w+)/music/(?!intro)([^/]+)\.ogg$"),
+    Package("openarena-088-data", BACKING, "openarena", r"music/([^/]+)\.ogg$"),
+    Package("openclonk-data", BACKING, "openclonk", r"Music\.ocg/@?([^/]+)\.ogg$", _BY_3,
+            "Some files belonging to the game content are licensed under the Creative Commons "
+            "Attribution 3.0 license[1]"),
+    # By upstream's LICENSES (at GitHub); Debian's copyright file says less, GPL-2+ for everything.
+    Package("starfighter-data", BACKING, "starfighter",
+            r"music/(?!RE\.|sound_and|through_)([^/]+)\.ogg$", _BY_3,
+            "2015-2016 Julie Marchant License: GPL-2+"),
+    Package("berusky2-data", BACKING, "berusky2", r"music/([^/]+)\.ogg$"),
+    Package("pushover-data", BACKING, "pushover", r"themes/([^/]+)\.ogg$"),
+    Package("warmux-data", BACKING, "warmux", r"/music/\w+/([^/]+)\.ogg$", "GPL-2+", _GPL),
+    Package("wizznic-data", BACKING, "wizznic", r"music/(?:Sean Hawk - )?([^/]+)\.ogg$"),
+    Package("zaz-data", BACKING, "zaz", r"/(mus\d)\.ogg$", _BY_SA_3,
+            "Files: data/mus*.ogg Copyright: Leonard Ritter License: CC-BY-SA-3.0"),
+    # Without three pieces under the Ethymonics Free Music License.
+    Package("trackballs-data", BACKING, "trackballs", r"music/tb_([^/]+)\.ogg$"),
+    Package("asc-music", BACKING, "asc", r"music/([^/]+)\.mp3$"),
+    Package("ardentryst", BACKING, "ardentryst", r"/Music/([^/]+)(?<!_raw)\.ogg$"),
+    Package("xmoto-data", BACKING, "xmoto", r"Musics/([^/]+)\.ogg$"),
+    Package("frozen-bubble-data", BACKING, "frozen-bubble", r"snd/([^/]*zik[^/]*)\.ogg$"),
+    # Without a piece whose composer published it under other terms.
+    Package("lordsawar-data", BACKING, "lordsawar", r"music/(back1|defeat|intro|victory)\.ogg$"),
+    Package("lincity-ng-data", BACKING, "lincity", r"music/default/\d+ - ([^/]+)\.ogg$"),
+    Package("extremetuxracer-data", BACKING, "extremetuxracer",
+            r"music/(?!lost|options|raceintro|won)([^/]+)\.ogg$"),
+    Package("pathological", BACKING, "pathological", r"music/([^/]+)\.ogg$"),
+    Package("gigalomania-data", BACKING, "gigalomania", r"music/(gamemusic|mainscreen)\.ogg$"),
+    Package("angrydd", BACKING, "angrydd", r"music/([^/]+)\.ogg$"),
+    Package("scorched3d-data", BACKING, "scorched3d", r"/none/data/music/([^/]+)\.ogg$"),
+    Package("pax-britannica-data", BACKING, "pax-britannica", r"audio/(music)\.ogg$"),
+    Package("funnyboat", BACKING, "funnyboat", r"data/(JDruid[^/]+)\.ogg$"),
+    Package("orbital-eunuchs-sniper-data", BACKING, "pajama-crisis", r"/(oes)\.ogg$", "Zlib",
+            "All files except those listed below are distributed under the ZLib license"),
+    Package("tuxmath-data", BACKING, "tuxmath", r"sounds/\d+_([^/]+)\.ogg$", _BY_SA_3,
+            "data/sounds/03_gravity.ogg Copyright: 2009-2010 Serberis 2010 Synthaurion License: "
+            "CC-BY-SA-3.0"),
+    Package("brainparty-data", BACKING, "brainparty", r"/(electricity)\.ogg$", _BY_SA_3,
+            "Files: Content/electricity.ogg Copyright: 2006-2007 Alexander Blu License: "
+            "CC-BY-SA-3.0"),
+    Package("pink-pony-data", BACKING, "pink-pony", r"music/([^/]+)\.mp3$", _BY_SA_3,
+            "<http://www.jamendo.com/en/artist/Renich> Licence: CC-by-sa-3.0"),
+    *(
+        Package(f"{game}-data", BACKING, "kenta-cho", r"sounds/(?:musics/)?(\w+)\.ogg$",
+                "BSD-2-Clause", "Redistribution and use in source and binary forms")
+        for game in ("a7xpg", "gunroar", "mu-cade", "noiz2sa", "parsec47", "rrootage", "titanion",
+                     "torus-trooper", "tumiki-fighters", "val-and-rick")
+    ),
+    # Female Fronted Metal, as the files' tags have it.
+    Package("marsshooter-data", SONG, "marsshooter", r"audio/(?:music/[\d_-]+)?(\w+)\.ogg$",
+            _BY_SA_3, "data/audio/menu.ogg Copyright: 2011, Obsidian Shell License: CC-BY-SA-3.0"),
 )  # fmt: skip
 
 
@@ -141,8 +208,9 @@ def _fetch(package: Package, cache: Path) -> tuple[str, Path]:
         folder, unpacked = cache / archive.stem, Path(part, "unpacked")
         if not folder.is_dir():
             _call("dpkg-deb", "-x", str(archive.absolute()), unpacked.name, cwd=part)
+            known = {package.pattern, *(p.pattern for p in PACKAGES if p.name == name)}
             for packed in [p for p in unpacked.rglob("*") if p.suffix in (".pk3", ".zip")]:
-                _unzip(packed, package.pattern)
+                _unzip(packed, "|".join(known))
             unpacked.replace(folder)
     return archive.stem.split("_")[1].replace("%3a", ":"), folder
 
@@ -180,9 +248,11 @@ def _licence(package: Package, text: Path, file: Path) -> str:
     # The patterns are of the source package, whose folders end like those of the installed files.
     parts = file.parts
     for start in range(len(parts)):
-        paragraph = stated.find_files_paragraph("/".join(parts[start:]))
-        if paragraph and paragraph.license and tuple(paragraph.files) != ("*",):
-            return paragraph.license.synopsis
+        name = "/".join(parts[start:])
+        for written in (name, f"./{name}"):
+            paragraph = stated.find_files_paragraph(written)
+            if paragraph and paragraph.license and tuple(paragraph.files) != ("*",):
+                return paragraph.license.synopsis
     everything = stated.find_files_paragraph("any")
     if not everything or not everything.license:
         raise SourceError(f"{package.name}: no licence of {file.name} in {text}; read it")

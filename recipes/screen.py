@@ -2,10 +2,11 @@
 
 usage: python -m recipes.screen --sources=SOURCES --model=MODEL [--threshold=-12]
 
-A separator looks for vocals in every accompaniment that has no vocals of its own beside it. Blocks
-of 5 s in which it finds more than the threshold are cut out, with a block on either side; a piece
-that loses more than half is left out as a whole. What was taken out, and why, is in screened.json;
-the whole originals are kept in SOURCES/left_out. What was screened isn't screened again.
+A separator looks for vocals in every accompaniment that has no vocals of its own beside it and
+wasn't made by `recipes.bands`. Blocks of 5 s in which it finds more than the threshold are cut out,
+with a block on either side; a piece that loses more than half is left out as a whole. What was
+taken out, and why, is in screened.json; the whole originals are kept in SOURCES/left_out. What was
+screened isn't screened again.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from jaxsep.checkpoints import CheckpointError
 from jaxsep.files import read_json, write_json
 from jaxsep.separator import Separator
 from recipes.sources import (
+    MADE,
     RATE,
     SPLITS,
     SourceError,
@@ -53,11 +55,14 @@ def screen(args: argparse.Namespace) -> None:
     """
     if not any((args.sources / split).is_dir() for split in SPLITS):
         raise SourceError(f"{args.sources}: no train/ or validation/ in it")
+    listed = args.sources / "licences.json"
+    licences = read_json(listed) if listed.exists() else {}
+    made = {args.sources / file for file, entry in licences.items() if entry["kind"] == MADE}
     paths = [
         path
         for split in SPLITS
         for path in sorted((args.sources / split).glob("*/accompaniment.flac"))
-        if not path.with_name("vocals.flac").exists()
+        if path not in made and not path.with_name("vocals.flac").exists()
     ]
     report = args.sources / "screened.json"
     done: dict[str, Any] = read_json(report) if report.exists() else {}

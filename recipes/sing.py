@@ -51,7 +51,7 @@ def main() -> int:
     add("--output", type=Path, required=True, help="folder of the sources")
     add("--minutes", type=float, default=140.0, help="of singing, altogether")
     add("--take_seconds", type=float, default=40.0, help="about the length of a take")
-    add("--treated", type=int, default=3, help="variants of all real singing")
+    add("--treated", type=int, default=1, help="variants of all real singing")
     add("--seed", type=int, default=0, help="decides everything random")
     add("--workers", type=int, default=os.cpu_count(), help="processes; no matter to result")
     return run(parser, sing_all)

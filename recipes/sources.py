@@ -18,6 +18,7 @@ from jaxsep.files import read_json, write_json
 RATE = 44100  # Hz
 SPLITS = ("train", "validation")
 VOICE, BACKING, SONG = "voice", "backing", "song"
+MADE = f"{BACKING}, made"  # kind of what `recipes.bands` makes
 STEMS = {VOICE: "vocals", BACKING: "accompaniment"}
 PEAK = 0.98  # of full scale: what the loudest sample of a file is limited to
 

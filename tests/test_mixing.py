@@ -11,8 +11,11 @@ from test_train_lib import raise_at_step, restored
 
 from data_prep.sources import Song, Track
 from data_prep.write_dataset import prepare
+from jaxsep import partitioning
+from jaxsep.device_mixer import DeviceMixer
 from jaxsep.input_pipeline import eval_batches, train_batches
-from jaxsep.mixing import UNVARIED, Mixer, Mixing
+from jaxsep.mixer import Mixer
+from jaxsep.mixing import UNVARIED, Mixing
 from jaxsep.programs import ConfigError
 from jaxsep.records import DatasetError
 from jaxsep.tfrecord import RecordSource
@@ -247,3 +250,73 @@ def test_the_channels_of_mono_mixtures_are_alike(band):
         for example in mixtures(band, Mixing(mono=share), count=5):
             left, right = np.moveaxis(example["stems"], 2, 0)
             assert np.array_equal(left, right) == bool(share)
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        UNVARIED,
+        Mixing(speed=1.0, reverb=0.0),
+        Mixing(paired=0.2, second_voice=0.5, second_backing=0.5, mono=0.3, reverb=0.0),
+    ],
+)
+def test_the_device_mixes_as_the_host_does(band, mixing):
+    frames, mesh = 60, partitioning.make_mesh()
+    mixer = Mixer(band, "train", frames=frames, mixing=mixing)
+    rng = np.random.default_rng(0)
+    plans = [mixer.plan(mixer.voices[n % len(mixer.voices)], rng) for n in range(32)]
+    stacked = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
+    mix = DeviceMixer(band, "train", frames=frames, mixing=mixing, mesh=mesh)
+    found = jax.device_get(mix(partitioning.to_global_batch(stacked, mesh)))
+    for number, plan in enumerate(plans):
+        expected = mixer.play(plan)
+        assert expected.keys() == found.keys()
+        stems, others = expected.pop("stems"), found["stems"][number]
+        error = np.square(stems - others).sum() / np.square(stems).sum()
+        assert error < (1e-12 if mixing.speed == 1 else 1e-3)  # their resamplers differ
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name][number], value)
+
+
+def test_the_devices_rooms_are_as_loud_and_long_as_the_hosts(tones):
+    mixing = dataclasses.replace(UNVARIED, a_cappella=1.0, reverb=1.0)
+    frames, mesh = 250, partitioning.make_mesh()
+    mixer = Mixer(tones, "train", frames=frames, mixing=mixing)
+    rng = np.random.default_rng(0)
+    plans = [mixer.plan(mixer.voices[n % len(mixer.voices)], rng) for n in range(40)]
+    stacked = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
+    mix = DeviceMixer(tones, "train", frames=frames, mixing=mixing, mesh=mesh)
+    vocals = np.asarray(mix(partitioning.to_global_batch(stacked, mesh))["stems"][:, 0])
+    expected = np.stack([mixer.play(plan)["stems"][0] for plan in plans])
+    for part in (slice(0, RATE), slice(RATE, None)):  # a record is a second long
+        ratio = np.square(vocals[:, part]).sum() / np.square(expected[:, part]).sum()
+        assert 0.6 < ratio < 1.6
+
+
+def test_training_with_mixtures_of_the_device(band, tmp_path):
+    config = tiny_config(band, mix_on_device=True)
+    summary = train_and_evaluate(config, epath.Path(tmp_path / "workdir"))
+    assert np.isfinite(summary["sdr"])
+
+
+def test_magnitudes_cannot_be_mixed_on_the_device(tmp_path):
+    dataset = prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+    with pytest.raises(ConfigError, match="mix_on_device needs a data set made with"):
+        train_and_evaluate(tiny_config(dataset, mix_on_device=True), epath.Path(tmp_path / "w"))
+
+
+def test_second_voices_and_backings_are_heard_beside_the_first(tones):
+    mixing = dataclasses.replace(UNVARIED, second_voice=0.5, second_backing=0.5)
+    heard = []
+    for example in mixtures(tones, mixing, count=40):
+        spectra = np.abs(np.fft.rfft(example["stems"][:, :, 0]))
+        peaks = [
+            sum(
+                spectrum[k - 2 : k + 3].max() > 0.1 * spectrum.max()
+                for k in (example["stems"].shape[1] * tone // RATE for tone in (300, 600, 900))
+            )
+            for spectrum in spectra
+        ]
+        heard.append(peaks)
+    shares = (np.array(heard) == 2).mean(axis=0)
+    assert (shares > 0.1).all() and (shares < 0.7).all()

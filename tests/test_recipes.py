@@ -250,11 +250,13 @@ def test_a_licence_is_read_where_the_copyright_file_names_the_file(tmp_path):
     text.write_text(
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
         "Files: *\nCopyright: us\nLicense: GPL-2+\n\n"
-        "Files: base/music/quiet.ogg\nCopyright: her\nLicense: CC-BY-3.0\n"
+        "Files: base/music/quiet.ogg\nCopyright: her\nLicense: CC-BY-3.0\n\n"
+        "Files: ./base/music/fast.ogg\nCopyright: him\nLicense: CC0-1.0\n"
     )
     package = packages.Package("game-music", BACKING, "game", r"(\w+)\.ogg$")
     folder = tmp_path / "usr/share/games/base/music"
     assert packages._licence(package, text, folder / "quiet.ogg") == "CC-BY-3.0"
+    assert packages._licence(package, text, folder / "fast.ogg") == "CC0-1.0"
     assert packages._licence(package, text, folder / "loud.ogg") == "GPL-2+"
     changed = package._replace(licence="MIT", evidence="free of charge")
     with pytest.raises(SourceError, match="game-music: its licence changed"):

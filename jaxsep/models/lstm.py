@@ -78,6 +78,8 @@ class LSTMMasker(nn.Module):
       normalise: see `Normalise`; without, the network gets the magnitudes as they are.
       cell_limit: of `lstm_scan`. No state reaches it in as many frames, so training on shorter
         crops is the same without; in an endless stream it keeps the states near those of then.
+      dropout: share of an LSTM layer's inputs and outputs that are left out in training, where
+        there are random numbers of that name.
       fine_bins: merge the bins above, in input and mask, see `common.to_bands`; 0: none.
       unroll: of `lstm_scan`; changes speed alone.
       dtype: of the matrix products; parameters, states and masks are float32.
@@ -89,6 +91,7 @@ class LSTMMasker(nn.Module):
     bidirectional: bool = False
     level_seconds: float = 10.0
     normalise: bool = True
+    dropout: float = 0.0
     fine_bins: int = 0
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
@@ -104,6 +107,8 @@ class LSTMMasker(nn.Module):
                 f"num_layers={self.num_layers} must be at least 1, and hidden_size="
                 f"{self.hidden_size} even for a bidirectional model"
             )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must be at least 0 and less than 1")
         if self.fine_bins:
             num_bands(self.stft.bins, self.fine_bins)  # raises if they don't fit
 
@@ -135,6 +140,7 @@ class LSTMMasker(nn.Module):
         dense = functools.partial(Dense, self.hidden_size, dtype=self.dtype)
         x = dense(activation=jnp.tanh, name="dense_1")(x)
         # As in Open-Unmix, the later layers see what entered the recurrence beside its result.
+        drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
         skipped, states = x, []
         for index, state in enumerate(carry["lstm"]):
             name = f"lstm_{index + 1}"
@@ -146,9 +152,9 @@ class LSTMMasker(nn.Module):
                 self.cell_limit,
                 name=name,
             )
-            x, state = layer(x, state, valid=valid)
+            x, state = layer(drop(x), state, valid=valid)
             states.append(state)
-        x = jnp.concatenate([skipped, x], axis=-1)
+        x = jnp.concatenate([skipped, drop(x)], axis=-1)
         x = dense(name="dense_2")(x)
         mask = MaskHead(self.stft, self.fine_bins, self.dtype, name="mask")(x)
         return mask, {"level": level, "lstm": states}
