@@ -21,7 +21,7 @@ from data_prep.synthetic import BuiltInBand, write_audio
 from jaxsep.checkpoints import read_metadata, restore_best
 from recipes import box, effects, folders, gather, melody, packages, screen, sing, singer, voices
 from recipes.melody import FRAME, Melody, Note
-from recipes.sources import BACKING, RATE, SourceError, is_held_out
+from recipes.sources import BACKING, MADE, RATE, SourceError, is_held_out
 
 PLAIN = melody.Manner(5.5, 0.0, 0.3, 0.06, 0.9, 0.0, 0.0, 3.0)
 
@@ -328,6 +328,9 @@ def test_screen_keeps_the_original_and_says_what_it_took(tmp_path, monkeypatch, 
     write(tmp_path / "train/song/accompaniment.flac", noise)
     write(tmp_path / "train/own/accompaniment.flac", noise[:RATE])
     write(tmp_path / "train/own/vocals.flac", noise[:RATE])
+    write(tmp_path / "train/band/accompaniment.flac", noise)
+    made = {"train/band/accompaniment.flac": {"kind": MADE, "licence": "MIT"}}
+    (tmp_path / "licences.json").write_text(json.dumps(made))
     assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 0
     assert soundfile.info(tmp_path / "train/song/accompaniment.flac").duration == 25
     assert soundfile.info(tmp_path / "left_out/train/song/accompaniment.flac").duration == 50
