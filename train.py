@@ -43,7 +43,10 @@ COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT of pro
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes of the training")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, from 0")
 
-MEMORY = "out of memory; try --config.grad_accum_steps=2 or more, or a smaller batch_size"
+MEMORY = (
+    "out of memory; try --config.grad_accum_steps=2 or more, a smaller batch_size, or"
+    " --config.mix_on_device=False"
+)
 
 BAND_DIR = Path("data/built_in_band")
 BAND = synthetic.BuiltInBand(num_tracks=26, seed=0)

@@ -55,7 +55,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "256 units": {"model.hidden_size": 256},
     "1,024 units": {"model.hidden_size": 1024},
     "one layer": {"model.num_layers": 1},
-    "three layers": {"model.num_layers": 3},
+    "two layers": {"model.num_layers": 2},
     "no dropout": {"model.dropout": 0.0},
     "both directions": {"model.bidirectional": True},
 }

@@ -1,13 +1,16 @@
-"""The model in the package: one LSTM layer between dense layers, on mixtures made while training.
+"""The model in the package: three LSTM layers, trained on mixtures made meanwhile.
 
 python -m recipes.box --output=DIR        # from gathering the sources to the model
-python train.py --config=configs/box.py --config.data_dir=DATA   # --representation=waveform
+python train.py --config=configs/box.py --config.data_dir=DATA \\
+  --config.mix_on_device=True --config.model.unroll=8         # on a GPU with memory for all of DATA
+python train.py --config=configs/box.py:finish --config.data_dir=DATA --config.start_from=WORKDIR
 
-The songs' voices are few, so what they are mixed with matters most: any backing, at any level. But
-speeds, panning, equalisers, rooms and cut-offs are left out: in the hours of training that there
-were, they cost more than they brought (MODEL_CARD.md has the figures). Bands instead of bins above
-2.8 kHz halve the parameters and the time. The loss counts in decibels, so that quiet voices weigh
-as much as loud ones, and pieces without a voice matter to the end.
+DATA is made with --representation=waveform. The songs' voices are few, so what they are mixed with
+matters most: any backing, at any level, at other speeds, in other rooms, and now and then two of
+them. That needs the steps of a GPU: in a tenth of them, plain mixtures teach more (MODEL_CARD.md
+has the figures), and they are what the training ends with (`:finish`). Bands instead of bins above
+2.8 kHz halve parameters and time. The loss counts in decibels, so that quiet voices weigh as much
+as loud ones, and pieces without a voice matter to the end.
 """
 
 from ml_collections import ConfigDict
@@ -15,11 +18,11 @@ from ml_collections import ConfigDict
 from configs import lstm
 
 
-def get_config() -> ConfigDict:
+def get_config(variant: str = "full") -> ConfigDict:
     config = lstm.get_config()
     config.update_from_flattened_dict(
         {
-            "model.num_layers": 2,
+            "model.num_layers": 3,
             "model.dropout": 0.2,
             "model.fine_bins": 256,
             "mixing.instrumental": 0.15,
@@ -32,10 +35,37 @@ def get_config() -> ConfigDict:
             "mixing.mono": 0.2,
         }
     )
+    config.full_train_steps = 10_500
     config.batch_size = 64
     config.crop_frames = 256
     config.loss = "log_phase_sensitive"
     config.schedule = "linear"
     config.ema_decay = 0.999
-    config.eval_every_steps = 250
+    config.eval_every_steps = 1_000
+    if variant == "finish":
+        _finish(config)
+    elif variant != "full":
+        raise ValueError(f"configs/box.py:{variant} is unknown; use configs/box.py[:finish]")
     return config
+
+
+def _finish(config: ConfigDict) -> None:
+    """Makes it the last part of the training: few steps, of mixtures as records have them."""
+    config.update_from_flattened_dict(
+        {
+            "mixing.instrumental": 0.2,
+            "mixing.a_cappella": 0.1,
+            "mixing.second_voice": 0.1,
+            "mixing.second_backing": 0.1,
+            "mixing.speed": 1.0,
+            "mixing.equaliser_db": 2.0,
+            "mixing.cut_off": 0.1,
+            "mixing.reverb": 0.0,
+        }
+    )
+    config.full_train_steps = 360
+    config.batch_size = 16
+    config.learning_rate = 2e-4
+    config.warmup_steps = 20
+    config.ema_decay = 0.97
+    config.eval_every_steps = 120

@@ -100,7 +100,11 @@ class Planner:
         if missing := [stem for stem, numbers in by_stem.items() if not numbers]:
             raise DatasetError(f"{dataset.path}: nothing in {split} has the stem {missing[0]!r}")
         self.voices = by_stem.pop(VOCALS)
-        self._backings = by_stem
+        # Arrays: a GPU takes two thousand plans a second, and NumPy would copy a list each time.
+        self._singers = np.array(self.voices)
+        self._backings = {stem: np.array(numbers) for stem, numbers in by_stem.items()}
+        frequencies = np.linspace(0, self._stft.sample_rate / 2, self._stft.bins)
+        self._frequencies, self._logs = frequencies, np.log(np.maximum(frequencies, BANDS[0]))
         self._accompanied = {record.track for record in self._records if record.stem != VOCALS}
 
     def origin(self, voice: int) -> StemRecord:
@@ -131,12 +135,12 @@ class Planner:
         is_instrumental = kind < mixing.instrumental
         is_a_cappella = not is_instrumental and kind < mixing.instrumental + mixing.a_cappella
         is_paired = track in self._accompanied and pairing < mixing.paired
-        voices = [voice, self._second([voice], self.voices, mixing.second_voice, rng)]
+        voices = [voice, self._second(voice, self._singers, mixing.second_voice, rng)]
         backings = self._backing(voice if is_paired else None, rng)
         parts = np.array([*voices, *backings], np.int32)
         sung, played = self._speeds(rng)
         speeds = np.where(np.arange(len(parts)) < TOGETHER, sung, sung if is_paired else played)
-        matrices = np.stack([self._matrix(rng) for _ in parts])
+        matrices = self._matrices(len(parts), rng)
         added = np.arange(len(parts)) % TOGETHER == 1
         levels = np.where(added, _amplitude(rng.uniform(*SECOND_DB, size=len(parts))), 1.0)
         matrices *= levels[:, None, None] * (parts != NOTHING)[:, None, None]
@@ -161,21 +165,21 @@ class Planner:
         found = []
         for stem, numbers in self._backings.items():
             if voice is None:
-                first = int(rng.choice(numbers))
+                first = int(numbers[rng.integers(len(numbers))])
             else:
                 # Where a song's own backing is silent for a while, there is nothing to play.
                 own = self._records[voice]._replace(stem=stem)
                 first = self._numbers.get(own, NOTHING)
             share = 0.0 if voice is not None else self._mixing.second_backing
-            found += [first, self._second([first], numbers, share, rng)]
+            found += [first, self._second(first, numbers, share, rng)]
         return found
 
     def _second(
-        self, known: list[int], numbers: list[int], share: float, rng: np.random.Generator
+        self, first: int, numbers: np.ndarray, share: float, rng: np.random.Generator
     ) -> int:
         """Draws another record, at times."""
-        wanted, number = rng.random() < share, int(rng.choice(numbers))
-        return number if wanted and number not in known else NOTHING
+        wanted, number = rng.random() < share, int(numbers[rng.integers(len(numbers))])
+        return number if wanted and number != first else NOTHING
 
     def _speeds(self, rng: np.random.Generator) -> np.ndarray:
         # Steps of 1 %: a resampler's filters depend on the ratio.
@@ -183,22 +187,24 @@ class Planner:
         speeds = np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
         return np.round(SPEED_STEPS * speeds)
 
-    def _matrix(self, rng: np.random.Generator) -> np.ndarray:
-        """Pans a stem, swaps its channels and turns its polarity, at random."""
+    def _matrices(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Pans stems, swaps their channels and turns their polarity, at random."""
         mixing, channels = self._mixing, self._stft.channels
-        gains = _amplitude(rng.uniform(-mixing.pan_db, mixing.pan_db, size=channels))
-        order, polarity = rng.choice([1, -1], size=2) if mixing.flip else (1, 1)
-        return polarity * np.diag(gains)[:, ::order]
+        gains = _amplitude(rng.uniform(-mixing.pan_db, mixing.pan_db, size=(count, channels, 1)))
+        matrices = gains * np.eye(channels)
+        if mixing.flip:
+            swapped, turned = rng.random(size=(2, count, 1, 1)) < 0.5
+            matrices = np.where(swapped, matrices[:, :, ::-1], matrices)
+            matrices = np.where(turned, -matrices, matrices)
+        return matrices
 
     def _equalise(self, rng: np.random.Generator) -> np.ndarray:
         """Returns gains `[2, bins]`: smooth random ones and, for some, what a codec cuts off."""
-        mixing, stft = self._mixing, self._stft
-        frequencies = np.linspace(0, stft.sample_rate / 2, stft.bins)
-        logs = np.log(np.maximum(frequencies, BANDS[0]))
+        mixing, logs = self._mixing, self._logs
         decibels = rng.normal(0, mixing.equaliser_db, size=(2, len(BANDS)))
         gains = [_amplitude(np.interp(logs, np.log(BANDS), row)) for row in decibels]
         limit = rng.uniform(*CUT_OFF) if rng.random() < mixing.cut_off else np.inf
-        return (np.stack(gains) * (frequencies < limit)).astype(np.float32)
+        return (np.stack(gains) * (self._frequencies < limit)).astype(np.float32)
 
 
 def _amplitude(decibels: Any) -> Any:

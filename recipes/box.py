@@ -5,8 +5,9 @@ usage: python -m recipes.box --output=DIR [--stems=ALBUM ...] [--songs=DIR] [--s
 
 Runs one after the other what can be run by itself: `recipes.gather`, `recipes.bands`,
 `recipes.screen`, `recipes.sing`, `data_prep.stems_folder`, `train.py` and `jaxsep export`. DIR gets
-`sources`, `data`, `workdir`, `provenance.json` and `model`. Run again, it goes on where it ended;
-what changes the training goes behind a `--`, as in `-- --config.num_train_steps=20000`.
+`sources`, `data`, the workdirs `start` and `workdir`, `provenance.json` and `model`. Run again, it
+goes on where it ended; what changes both parts of the training goes behind a `--`, as in
+`-- --config.mix_on_device=True`.
 """
 
 import argparse
@@ -72,8 +73,11 @@ def commands(args: argparse.Namespace) -> Iterator[list[str]]:
         f"--segment_seconds={SEGMENT_SECONDS}",
     ]
     changes = [*(QUICK_TRAINING if args.quick else ()), *args.training]
-    train = ["train.py", "--config=configs/box.py", f"--config.data_dir={data}"]
-    yield [*train, f"--workdir={workdir}", *changes]
+    start = str(args.output / "start")
+    train = ["train.py", f"--config.data_dir={data}", *changes]
+    yield [*train, "--config=configs/box.py", f"--workdir={start}"]
+    finish = [f"--config.start_from={start}", f"--workdir={workdir}"]
+    yield [*train, "--config=configs/box.py:finish", *finish]
     model, provenance = args.output / "model", args.output / "provenance.json"
     write_json(provenance, summarise(read_json(f"{sources}/licences.json")))
     if not model.exists():
