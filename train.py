@@ -45,7 +45,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, f
 
 MEMORY = (
     "out of memory; try --config.grad_accum_steps=2 or more, a smaller batch_size, or"
-    " --config.mix_on_device=False"
+    " mix_on_device=False"
 )
 
 BAND_DIR = Path("data/built_in_band")

@@ -1,7 +1,8 @@
 """What each idea in the recipe of the model in the package brings.
 
     python -m benchmarks.ideas --data=DATA --work=DIR [--music FILE ...] [--only IDEA ...]
-                               [--steps=300] [--frames=128] [--seeds 0] [--on_device]
+                               [--steps=300] [--frames=128] [--batch=16] [--seeds 0]
+                               [--on_device]
 
 Trains `configs/box.py` from scratch on DATA, a data set of waveforms, and then again for each idea
 with that one thing changed, all else equal. Prints the SDR of the vocals on DATA's validation split
@@ -104,7 +105,7 @@ def make_config(args: argparse.Namespace, changes: dict[str, Any]) -> Any:
         mix_on_device=args.on_device,
         crop_frames=args.frames,
         eval_every_steps=args.steps,
-        ema_decay=1 - 6 / args.steps,  # over as large a share of the steps as in the recipe
+        ema_decay=1 - 10 / args.steps,  # over as large a share of the steps as in the recipe
     )
     config.update_from_flattened_dict(changes)
     return config

@@ -31,8 +31,8 @@ def get_config() -> ConfigDict:
     config.mixing = ConfigDict()
     # Share of the mixtures whose voice keeps its own backing, where it has one, at its own level.
     config.mixing.paired = 0.4
-    # Share of the voices that sing with another, and of the backings of other songs that play with
-    # another one of theirs; up to 12 dB below its own level, but no louder.
+    # Share of the voices that another one joins, and of the backings (each stem by itself) of other
+    # songs than the voice's; it has its own level or is up to 12 dB below.
     config.mixing.second_voice = 0.0
     config.mixing.second_backing = 0.0
     # Level of a voice over another song's backing, in dB, pauses left out: from, to.
@@ -56,11 +56,12 @@ def get_config() -> ConfigDict:
     # Share of the mixtures whose channels are alike, as those of a mono recording.
     config.mixing.mono = 0.0
 
-    # Keep the training split's waveforms in the memory of each device (176 kB a second) and mix
-    # there: an accelerator then doesn't wait for the host.
+    # Keep the training split's waveforms in the memory of each device (176 kB a second of stereo at
+    # 44.1 kHz; short segments count as whole) and mix there: the host then only draws numbers.
     config.mix_on_device = False
 
-    # Parts that a batch is worked through in, one after another: less memory, same update.
+    # Parts that a batch is worked through in, one after another: less memory, same update. 1 with
+    # dropout or batch normalisation.
     config.grad_accum_steps = 1
     # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.
     config.compute_dtype = "float32"

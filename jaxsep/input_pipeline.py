@@ -4,8 +4,9 @@ Batches are dicts of NumPy arrays: the magnitudes `mixture`, `vocals`, `accompan
 `[batch, frames, channels, bins]`; and int32 `[batch]` each: `num_frames` (frames behind are
 padding) and where the example is from, so that it can be named when something goes wrong.
 
-From a data set of waveforms, `stems` and `gains` take the magnitudes' place (`jaxsep.mixing`):
-the device makes the magnitudes (`train_step.to_magnitudes`).
+From a data set of waveforms, `stems` and `gains` take the magnitudes' place (`jaxsep.mixer`):
+the device makes the magnitudes (`train_step.to_magnitudes`). Or the batches are plans
+(`jaxsep.mixing`), of which it makes the stems, too (`jaxsep.device_mixer`).
 """
 
 import functools

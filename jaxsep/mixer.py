@@ -76,7 +76,9 @@ class Mixer:
         stems = np.stack([vocals, accompaniment]) * plan["heard"][:, None, None]
         if plan["mono"]:
             stems = np.broadcast_to(stems.mean(axis=2, keepdims=True), stems.shape)
-        lead = 0 if plan["heard"][0] or plan["parts"][TOGETHER] == NOTHING else TOGETHER
+        backings = range(TOGETHER, len(plan["parts"]), TOGETHER)
+        playing = [part for part in backings if plan["parts"][part] != NOTHING]
+        lead = playing[0] if playing and not plan["heard"][0] else 0
         return {
             "stems": stems.astype(np.float32),
             "gains": plan["gains"],

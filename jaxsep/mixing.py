@@ -100,7 +100,7 @@ class Planner:
         if missing := [stem for stem, numbers in by_stem.items() if not numbers]:
             raise DatasetError(f"{dataset.path}: nothing in {split} has the stem {missing[0]!r}")
         self.voices = by_stem.pop(VOCALS)
-        # Arrays: a GPU takes two thousand plans a second, and NumPy would copy a list each time.
+        # Arrays: NumPy would copy a list at each choice, and a GPU takes many plans.
         self._singers = np.array(self.voices)
         self._backings = {stem: np.array(numbers) for stem, numbers in by_stem.items()}
         frequencies = np.linspace(0, self._stft.sample_rate / 2, self._stft.bins)

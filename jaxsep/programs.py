@@ -77,10 +77,12 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if config.grad_accum_steps > 1 and isinstance(masker, OpenUnmixMasker):
+    by_batch = isinstance(masker, OpenUnmixMasker) or getattr(masker, "dropout", 0)
+    if config.grad_accum_steps > 1 and by_batch:
         raise ConfigError(
             f"grad_accum_steps={config.grad_accum_steps} must be 1 for model.name='openunmix',"
-            " which normalises by whole batches; use a smaller batch_size"
+            " which normalises by whole batches, and with model.dropout, which is drawn for them;"
+            " use a smaller batch_size"
         )
     adam = optimizer.make_optimizer(
         grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay

@@ -74,10 +74,10 @@ def commands(args: argparse.Namespace) -> Iterator[list[str]]:
     ]
     changes = [*(QUICK_TRAINING if args.quick else ()), *args.training]
     start = str(args.output / "start")
-    train = ["train.py", f"--config.data_dir={data}", *changes]
-    yield [*train, "--config=configs/box.py", f"--workdir={start}"]
+    changes = [f"--config.data_dir={data}", *changes]
+    yield ["train.py", "--config=configs/box.py", *changes, f"--workdir={start}"]
     finish = [f"--config.start_from={start}", f"--workdir={workdir}"]
-    yield [*train, "--config=configs/box.py:finish", *finish]
+    yield ["train.py", "--config=configs/box.py:finish", *changes, *finish]
     model, provenance = args.output / "model", args.output / "provenance.json"
     write_json(provenance, summarise(read_json(f"{sources}/licences.json")))
     if not model.exists():

@@ -197,7 +197,10 @@ def _write_songs(args: argparse.Namespace, songs: list[Item]) -> None:
     try:
         separator = Separator.restore(args.model)
     except CheckpointError as error:
-        raise SourceError(str(error)) from error
+        if args.songs:
+            raise SourceError(str(error)) from error
+        print(f"left out: the packages' songs: {error}", flush=True)
+        return
     note = f", labelled by {Path(args.model).name}"
     for item in songs:
         try:

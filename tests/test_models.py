@@ -18,6 +18,7 @@ KINDS = {
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
     "lstm of bands": {"name": "lstm", "hidden_size": 8, "fine_bins": 8},
     "bidirectional": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
+    "dropping": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "dropout": 0.5},
     "limited": {"name": "lstm", "hidden_size": 8, "cell_limit": 0.1},
 }
 
@@ -192,8 +193,28 @@ def test_the_cell_limit_holds_and_changes_nothing_before_it_can_be_reached():
     np.testing.assert_array_equal(limited[:, :8], free[:, :8])
 
 
+def test_dropout_is_drawn_in_training_alone():
+    masker, variables = make("dropping")
+    certain, _ = make("lstm")
+    magnitude = magnitudes(STEREO)
+    drawn = [
+        predict(masker, variables, magnitude, rngs={"dropout": jax.random.key(seed)})
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert np.abs(drawn[0] - drawn[2]).max() > 1e-3
+    expected = predict(certain, variables, magnitude)
+    np.testing.assert_array_equal(predict(masker, variables, magnitude), expected)
+
+
 @pytest.mark.parametrize(
-    "fields", [{"name": "gru"}, {"name": "mlp", "layers": 3}, {"name": "lstm", "num_layers": 0}]
+    "fields",
+    [
+        {"name": "gru"},
+        {"name": "mlp", "layers": 3},
+        {"name": "lstm", "num_layers": 0},
+        {"name": "lstm", "dropout": 1.0},
+    ],
 )
 def test_unknown_models_and_fields_are_refused(fields):
     with pytest.raises(ValueError):

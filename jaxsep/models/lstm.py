@@ -140,7 +140,6 @@ class LSTMMasker(nn.Module):
         dense = functools.partial(Dense, self.hidden_size, dtype=self.dtype)
         x = dense(activation=jnp.tanh, name="dense_1")(x)
         # As in Open-Unmix, the later layers see what entered the recurrence beside its result.
-        drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
         skipped, states = x, []
         for index, state in enumerate(carry["lstm"]):
             name = f"lstm_{index + 1}"
@@ -152,9 +151,15 @@ class LSTMMasker(nn.Module):
                 self.cell_limit,
                 name=name,
             )
-            x, state = layer(drop(x), state, valid=valid)
+            x, state = layer(self._drop(x, index), state, valid=valid)
             states.append(state)
-        x = jnp.concatenate([skipped, drop(x)], axis=-1)
+        x = jnp.concatenate([skipped, self._drop(x, self.num_layers)], axis=-1)
         x = dense(name="dense_2")(x)
         mask = MaskHead(self.stft, self.fine_bins, self.dtype, name="mask")(x)
         return mask, {"level": level, "lstm": states}
+
+    def _drop(self, x: jax.Array, index: int) -> jax.Array:
+        if not self.dropout:
+            return x
+        is_certain = not self.has_rng("dropout")
+        return nn.Dropout(self.dropout, deterministic=is_certain, name=f"dropout_{index + 1}")(x)
