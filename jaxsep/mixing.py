@@ -21,7 +21,7 @@ SPEED_STEPS = 1024  # in a speed of 1: speeds are multiples of a part of it
 NOTHING = -1  # in place of a record
 TOGETHER = 2  # voices, or backings, that sound together at most
 
-Plan = dict[str, np.ndarray]
+Plan = dict[str, Any]  # arrays and scalars of NumPy
 
 
 @dataclasses.dataclass(frozen=True)
