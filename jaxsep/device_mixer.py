@@ -75,10 +75,10 @@ def check_mixing(dataset: Dataset, frames: int | None, mixing: Mixing) -> None:
     if dataset.representation != WAVEFORM:
         raise ValueError("mix_on_device needs a data set made with --representation=waveform")
     segment_frames = dataset.manifest["settings"]["segment_frames"]
-    frames = segment_frames if frames is None else min(frames, segment_frames)
+    longest = segment_frames if frames is None else min(frames, segment_frames)
     fastest = 1.01 * mixing.speed  # speeds are rounded
-    if num_samples(frames, dataset) * fastest * SPEED_STEPS >= 2**31:
-        raise ValueError(f"crop_frames={frames} is too long for mix_on_device; use a smaller one")
+    if num_samples(longest, dataset) * fastest * SPEED_STEPS >= 2**31:
+        raise ValueError(f"crop_frames={longest} is too long for mix_on_device; use a smaller one")
 
 
 def _read(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
