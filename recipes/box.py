@@ -24,7 +24,7 @@ SEGMENT_SECONDS = 12  # twice a crop, so that crops vary
 QUICK_SING = ("--minutes=0.1", "--take_seconds=6", "--treated=0")
 QUICK_TRAINING = (
     *("--config.num_train_steps=2", "--config.batch_size=2", "--config.crop_frames=16"),
-    *("--config.model.hidden_size=8", "--config.log_every_steps=1"),
+    *("--config.model.hidden_size=8", "--config.model.num_layers=1", "--config.log_every_steps=1"),
 )
 
 

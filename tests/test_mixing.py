@@ -271,9 +271,13 @@ def test_the_device_mixes_as_the_host_does(band, mixing):
     for number, plan in enumerate(plans):
         expected = mixer.play(plan)
         assert expected.keys() == found.keys()
-        stems, others = expected.pop("stems"), found["stems"][number]
-        error = np.square(stems - others).sum() / np.square(stems).sum()
-        assert error < (1e-12 if mixing.speed == 1 else 1e-3)  # their resamplers differ
+        pair = np.stack([expected.pop("stems"), found["stems"][number]])
+        limit = 1e-12
+        if mixing.speed != 1:  # their resamplers differ, most in what the device's lets alias
+            spectra = np.fft.rfft(pair, axis=2)
+            pair, limit = spectra[:, :, : spectra.shape[2] * 3 // 4], 1e-3
+        error = np.sum(np.abs(pair[0] - pair[1]) ** 2) / np.sum(np.abs(pair[0]) ** 2)
+        assert error < limit
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name][number], value)
 
