@@ -7,7 +7,7 @@ import scipy.signal
 import soxr
 
 from jaxsep.mixing import NOTHING, SPEED_STEPS, TOGETHER, Mixing, Plan, Planner
-from jaxsep.records import INT16_SCALE, Dataset, StemRecord
+from jaxsep.records import INT16_SCALE, Dataset
 from jaxsep.tfrecord import RecordSource
 
 LEVEL_FRAME = 4096  # samples over which a level is taken
@@ -27,6 +27,7 @@ class Mixer:
     Attributes:
       voices: numbers of the records with vocals.
       plan: draws a mixture, see `Planner.plan`.
+      origin: tells what a record holds, see `Planner.origin`.
 
     Raises:
       DatasetError: if the split lacks vocals or one of the other stems.
@@ -34,14 +35,10 @@ class Mixer:
 
     def __init__(self, dataset: Dataset, split: str, *, frames: int, mixing: Mixing):
         planner = Planner(dataset, split, mixing)
-        self.voices, self.plan, self._origin = planner.voices, planner.plan, planner.origin
+        self.voices, self.plan, self.origin = planner.voices, planner.plan, planner.origin
         self._codec, self._stft, self._frames = dataset.codec, dataset.stft, frames
         self._samples = num_samples(frames, dataset)
         self._source = RecordSource(dataset.shards(split))
-
-    def origin(self, voice: int) -> StemRecord:
-        """Returns what a record holds."""
-        return self._origin(voice)
 
     def mix(self, voice: int, rng: np.random.Generator) -> dict[str, Any]:
         """Plans a mixture and makes it."""

@@ -1,7 +1,7 @@
 """What mixtures are made of while training: any voice over any backing, each varied.
 
-A `Planner` draws a plan: a few numbers. `jaxsep.mixer` makes a mixture of it, from the files or on
-the device.
+A `Planner` draws a plan: a few numbers. A mixture is made of it by `jaxsep.mixer`, on the host, or
+by `jaxsep.device_mixer`.
 """
 
 import dataclasses

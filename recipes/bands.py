@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,6 @@ import numpy as np
 import soundfile
 from numpy.random import Generator
 
-from jaxsep.workers import worker_pool
 from recipes import arranger, mixdown, packages
 from recipes.arranger import DRUMS, TICKS, Event, Song
 from recipes.packages import Package
@@ -40,8 +38,8 @@ from recipes.sources import (
     STEMS,
     Item,
     SourceError,
+    make_missing,
     make_parser,
-    note_licences,
     plain,
     run,
     write,
@@ -105,18 +103,7 @@ def make_bands(args: argparse.Namespace) -> None:
         "version": "",
     }
     entries = {str(job.target.relative_to(args.output)): entry for job in jobs}
-    missing = [job for job in jobs if not job.target.exists()]
-    with worker_pool(args.workers) as pool:
-        running = {pool.submit(make, job): job for job in missing}
-        for done, future in enumerate(as_completed(running), 1):
-            name = running[future].target.parent.name
-            try:
-                future.result()
-            except SourceError as error:
-                print(f"left out: {name}: {error}", flush=True)
-            print(f"{done}/{len(missing)} {name}", flush=True)
-            note_licences(args.output, entries)
-    note_licences(args.output, entries)  # also of what was there already
+    make_missing(make, jobs, args.output, entries, args.workers)
 
 
 def _plan(args: argparse.Namespace, mma: Item, fonts: list[Item]) -> list[Job]:

@@ -13,21 +13,19 @@ import argparse
 import os
 import sys
 import zlib
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxsep.files import read_json
-from jaxsep.workers import worker_pool
 from recipes import effects, singer
 from recipes.sources import (
     SPLITS,
     VOICE,
     SourceError,
+    make_missing,
     make_parser,
-    note_licences,
     read,
     run,
     to_stereo,
@@ -64,18 +62,7 @@ def sing_all(args: argparse.Namespace) -> None:
       SourceError: if there are no speakers.
     """
     takes = _plan(args)
-    entries = _licences(takes, args)
-    missing = [take for take in takes if not take.target.exists()]
-    with worker_pool(args.workers) as pool:
-        jobs = {pool.submit(make, take): take for take in missing}
-        for done, job in enumerate(as_completed(jobs), 1):
-            try:
-                job.result()
-            except SourceError as error:
-                print(f"left out: {error}", flush=True)
-            print(f"{done}/{len(missing)} {jobs[job].target.parent.name}", flush=True)
-            note_licences(args.output, entries)
-    note_licences(args.output, entries)  # also of what was there already
+    make_missing(make, takes, args.output, _licences(takes, args), args.workers)
 
 
 def _licences(takes: list[Take], args: argparse.Namespace) -> dict[str, dict]:

@@ -4,9 +4,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import soundfile
@@ -14,6 +15,7 @@ import soxr
 
 from jaxsep.audio_reader import AudioError, read_audio
 from jaxsep.files import read_json, write_json
+from jaxsep.workers import worker_pool
 
 RATE = 44100  # Hz
 SPLITS = ("train", "validation")
@@ -145,3 +147,39 @@ def note_licences(root: Path, entries: dict[str, dict]) -> None:
     path = root / "licences.json"
     known = (read_json(path) if path.exists() else {}) | entries
     write_json(path, {file: known[file] for file in sorted(known) if (root / file).exists()})
+
+
+class Job(Protocol):
+    """A file to make."""
+
+    @property
+    def target(self) -> Path: ...
+
+
+def make_missing(
+    make: Callable[[Any], None],
+    jobs: Sequence[Job],
+    root: Path,
+    entries: dict[str, dict],
+    workers: int,
+) -> None:
+    """Makes the files that aren't there, in processes, and notes the licences of all.
+
+    Args:
+      make: makes a job's `target`, or raises `SourceError`: then it is left out.
+      jobs: can be pickled.
+      root: the sources' folder.
+      entries: for `licences.json`, see `note_licences`.
+      workers: processes.
+    """
+    missing = [job for job in jobs if not job.target.exists()]
+    with worker_pool(workers) as pool:
+        running = {pool.submit(make, job): job.target.parent.name for job in missing}
+        for done, future in enumerate(as_completed(running), 1):
+            try:
+                future.result()
+            except SourceError as error:
+                print(f"left out: {running[future]}: {error}", flush=True)
+            print(f"{done}/{len(missing)} {running[future]}", flush=True)
+            note_licences(root, entries)
+    note_licences(root, entries)  # also of what was there already

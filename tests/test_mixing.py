@@ -252,6 +252,17 @@ def test_the_channels_of_mono_mixtures_are_alike(band):
             assert np.array_equal(left, right) == bool(share)
 
 
+def mixed_twice(dataset, mixing: Mixing, frames: int):
+    """Mixes 40 plans: by the host, a list of examples; and by the device, a batch."""
+    mixer, mesh = Mixer(dataset, "train", frames=frames, mixing=mixing), partitioning.make_mesh()
+    rng = np.random.default_rng(0)
+    plans = [mixer.plan(mixer.voices[n % len(mixer.voices)], rng) for n in range(40)]
+    stacked = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
+    mix = DeviceMixer(dataset, "train", frames=frames, mixing=mixing, mesh=mesh)
+    batch = jax.device_get(mix(partitioning.to_global_batch(stacked, mesh)))
+    return [mixer.play(plan) for plan in plans], batch
+
+
 @pytest.mark.parametrize(
     "mixing",
     [
@@ -261,15 +272,8 @@ def test_the_channels_of_mono_mixtures_are_alike(band):
     ],
 )
 def test_the_device_mixes_as_the_host_does(band, mixing):
-    frames, mesh = 60, partitioning.make_mesh()
-    mixer = Mixer(band, "train", frames=frames, mixing=mixing)
-    rng = np.random.default_rng(0)
-    plans = [mixer.plan(mixer.voices[n % len(mixer.voices)], rng) for n in range(32)]
-    stacked = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
-    mix = DeviceMixer(band, "train", frames=frames, mixing=mixing, mesh=mesh)
-    found = jax.device_get(mix(partitioning.to_global_batch(stacked, mesh)))
-    for number, plan in enumerate(plans):
-        expected = mixer.play(plan)
+    hosts, found = mixed_twice(band, mixing, frames=60)
+    for number, expected in enumerate(hosts):
         assert expected.keys() == found.keys()
         pair = np.stack([expected.pop("stems"), found["stems"][number]])
         limit = 1e-12
@@ -284,16 +288,11 @@ def test_the_device_mixes_as_the_host_does(band, mixing):
 
 def test_the_devices_rooms_are_as_loud_and_long_as_the_hosts(tones):
     mixing = dataclasses.replace(UNVARIED, a_cappella=1.0, reverb=1.0)
-    frames, mesh = 250, partitioning.make_mesh()
-    mixer = Mixer(tones, "train", frames=frames, mixing=mixing)
-    rng = np.random.default_rng(0)
-    plans = [mixer.plan(mixer.voices[n % len(mixer.voices)], rng) for n in range(40)]
-    stacked = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
-    mix = DeviceMixer(tones, "train", frames=frames, mixing=mixing, mesh=mesh)
-    vocals = np.asarray(mix(partitioning.to_global_batch(stacked, mesh))["stems"][:, 0])
-    expected = np.stack([mixer.play(plan)["stems"][0] for plan in plans])
+    hosts, found = mixed_twice(tones, mixing, frames=250)
+    expected = np.stack([example["stems"] for example in hosts])
     tail = slice(RATE, None)  # a record is a second long
-    assert 0.6 < np.square(vocals[:, tail]).sum() / np.square(expected[:, tail]).sum() < 1.6
+    energies = [np.square(stems[:, 0, tail]).sum() for stems in (found["stems"], expected)]
+    assert 0.6 < energies[0] / energies[1] < 1.6
 
 
 def test_training_is_the_same_with_mixtures_of_the_device(band, tmp_path):
