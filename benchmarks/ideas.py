@@ -8,6 +8,9 @@ Trains `configs/box.py` from scratch on DATA, a data set of waveforms, and then 
 with that one thing changed, all else equal. Prints the SDR of the vocals on DATA's validation split
 (mean over its songs), what is found in music without a voice (--music; median), the parameters, and
 seconds of training. A training that is finished in DIR isn't done again.
+
+Of DATA with another STFT (`--n_fft`, `--hop_length`) examples are as long and bands as wide.
+DATA of magnitudes tries `--remixes`, and DATA of the same songs' waveforms what mixing brings.
 """
 
 import argparse
@@ -19,7 +22,9 @@ from typing import Any
 from benchmarks.one_sided import share
 from benchmarks.table import Table
 from configs import box
+from jaxsep.records import load_dataset
 from jaxsep.separator import STEMS, Separator
+from jaxsep.stft_config import StftConfig
 from jaxsep.summary import FINISHED
 from jaxsep.train_lib import train_and_evaluate
 
@@ -71,17 +76,18 @@ def main() -> int:
     parser.add_argument("--music", type=Path, nargs="+", default=[], help="without a voice")
     parser.add_argument("--only", nargs="+", choices=tuple(IDEAS), default=tuple(IDEAS))
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--frames", type=int, default=128, help="of an example")
+    parser.add_argument("--frames", type=int, default=128, help="of an example, 1,024 samples each")
     parser.add_argument("--batch", type=int, default=16, help="examples of a step")
     parser.add_argument("--on_device", action="store_true", help="mix there (mix_on_device)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
+    stft = load_dataset(args.data).stft
     columns = ("changed", "seed", "SDR, dB", "found in music, dB", "parameters", "time, s")
-    about = f"{args.steps} steps of {args.batch} examples of {args.frames} frames"
+    about = f"{args.steps} steps of {args.batch} examples of {args.frames} frames; {stft}"
     with Table(*columns, about=about) as table:
         for idea in args.only:
             for seed in args.seeds:
-                config = make_config(args, IDEAS[idea] | {"seed": seed})
+                config = make_config(args, stft, IDEAS[idea] | {"seed": seed})
                 name = "".join(letter if letter.isalnum() else "-" for letter in f"{idea} {seed}")
                 summary = train_and_evaluate(config, args.work / name)
                 if summary["ended"] != FINISHED:
@@ -95,19 +101,20 @@ def main() -> int:
     return 0
 
 
-def make_config(args: argparse.Namespace, changes: dict[str, Any]) -> Any:
-    """Makes the recipe's config for a short training, with some changes."""
+def make_config(args: argparse.Namespace, stft: StftConfig, changes: dict[str, Any]) -> Any:
+    """Makes the recipe's config for a short training on data of this STFT, with some changes."""
     config: Any = box.get_config()
     config.update(
         data_dir=args.data,
         num_train_steps=args.steps,
         batch_size=args.batch,
         mix_on_device=args.on_device,
-        crop_frames=args.frames,
+        crop_frames=args.frames * StftConfig.hop_length // stft.hop_length,
         eval_every_steps=args.steps,
         ema_decay=1 - 10 / args.steps,  # over as large a share of the steps as in the recipe
     )
     config.update_from_flattened_dict(changes)
+    config.model.fine_bins = config.model.fine_bins * stft.n_fft // StftConfig.n_fft
     return config
 
 

@@ -171,8 +171,12 @@ def make_missing(
       root: the sources' folder.
       entries: for `licences.json`, see `note_licences`.
       workers: processes.
+
+    Raises:
+      SourceError: if none of them could be made.
     """
     missing = [job for job in jobs if not job.target.exists()]
+    failed = 0
     with worker_pool(workers) as pool:
         running = {pool.submit(make, job): job.target.parent.name for job in missing}
         for done, future in enumerate(as_completed(running), 1):
@@ -180,6 +184,9 @@ def make_missing(
                 future.result()
             except SourceError as error:
                 print(f"left out: {running[future]}: {error}", flush=True)
+                failed += 1
             print(f"{done}/{len(missing)} {running[future]}", flush=True)
             note_licences(root, entries)
     note_licences(root, entries)  # also of what was there already
+    if missing and failed == len(missing):
+        raise SourceError("nothing could be made; see the lines above")
