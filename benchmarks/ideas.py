@@ -2,7 +2,7 @@
 
     python -m benchmarks.ideas --data=DATA --work=DIR [--music FILE ...] [--only IDEA ...]
                                [--steps=300] [--frames=128] [--batch=16] [--seeds 0]
-                               [--on_device]
+                               [--layers=N] [--on_device]
 
 Trains `configs/box.py` from scratch on DATA, a data set of waveforms, and then again for each idea
 with that one thing changed, all else equal. Prints the SDR of the vocals on DATA's validation split
@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--frames", type=int, default=128, help="of an example, 1,024 samples each")
     parser.add_argument("--batch", type=int, default=16, help="examples of a step")
+    parser.add_argument("--layers", type=int, help="of each training but those with another idea")
     parser.add_argument("--on_device", action="store_true", help="mix there (mix_on_device)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
@@ -113,6 +114,8 @@ def make_config(args: argparse.Namespace, stft: StftConfig, changes: dict[str, A
         eval_every_steps=args.steps,
         ema_decay=1 - 10 / args.steps,  # over as large a share of the steps as in the recipe
     )
+    if args.layers:
+        config.model.num_layers = args.layers
     config.update_from_flattened_dict(changes)
     config.model.fine_bins = config.model.fine_bins * stft.n_fft // StftConfig.n_fft
     return config

@@ -7,15 +7,19 @@ system for real-time applications", IEICE Transactions E99-D, 2016.
 # What is optional may be missing, and has no types.
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-import pyworld
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from recipes.melody import FRAME
 from recipes.sources import RATE
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about how it finds out its version
+    import pyworld
 
 LOWEST, HIGHEST = 70.0, 700.0  # Hz, of a speaking voice
 ONSET, CODA = 40, 30  # frames that a consonant takes at most

@@ -37,7 +37,9 @@ def test_a_table_is_there_for_people_and_for_programs(capsys):
 
 
 def test_every_idea_is_another_training_that_can_run():
-    args = argparse.Namespace(data="DATA", steps=300, frames=128, batch=16, on_device=False)
+    args = argparse.Namespace(
+        data="DATA", steps=300, frames=128, batch=16, layers=None, on_device=False
+    )
     configs = {
         idea: ideas.make_config(args, StftConfig(), change) for idea, change in ideas.IDEAS.items()
     }
