@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from benchmarks.one_sided import share
 from benchmarks.table import Table
 from configs import box
@@ -79,12 +81,13 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=128, help="of an example, 1,024 samples each")
     parser.add_argument("--batch", type=int, default=16, help="examples of a step")
     parser.add_argument("--layers", type=int, help="of each training but those with another idea")
-    parser.add_argument("--on_device", action="store_true", help="mix there (mix_on_device)")
+    parser.add_argument("--on_device", action="store_true", help="as on a GPU: mix, unroll")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     stft = load_dataset(args.data).stft
     columns = ("changed", "seed", "SDR, dB", "found in music, dB", "parameters", "time, s")
-    about = f"{args.steps} steps of {args.batch} examples of {args.frames} frames; {stft}"
+    examples = f"{args.steps} steps of {args.batch} examples of {args.frames} frames"
+    about = f"{jax.devices()[0].device_kind}; {examples}; {stft}"
     with Table(*columns, about=about) as table:
         for idea in args.only:
             for seed in args.seeds:
@@ -109,11 +112,13 @@ def make_config(args: argparse.Namespace, stft: StftConfig, changes: dict[str, A
         data_dir=args.data,
         num_train_steps=args.steps,
         batch_size=args.batch,
-        mix_on_device=args.on_device,
         crop_frames=args.frames * StftConfig.hop_length // stft.hop_length,
         eval_every_steps=args.steps,
-        ema_decay=1 - 10 / args.steps,  # over as large a share of the steps as in the recipe
+        ema_decay=max(0.0, 1 - 10 / args.steps),  # as large a share as the recipe
     )
+    if args.on_device:  # configs/box.py's command for a GPU
+        config.mix_on_device = True
+        config.model.unroll = 8
     if args.layers:
         config.model.num_layers = args.layers
     config.update_from_flattened_dict(changes)

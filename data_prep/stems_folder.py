@@ -10,6 +10,7 @@ stems but the vocals; in training the mixture is the sum of the stems. Without a
 
 import argparse
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -89,6 +90,8 @@ class StemsFolder:
 
 
 def _make_source(args: argparse.Namespace) -> StemsFolder:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", args.name):  # what TensorFlow Datasets reads
+        raise PreparationError(f"--name={args.name} must be a letter, then letters, digits and _")
     return StemsFolder(args.root, args.name, args.licence)
 
 

@@ -166,6 +166,7 @@ def test_the_band_as_audio_is_a_stems_folder_with_the_same_sound(tmp_path):
         ("stems_folder", ("--root=nowhere",), "nowhere: no such folder"),
         ("mir1k", ("--root=nowhere",), "nowhere: no such folder"),
         ("stems_folder", ("--root=.",), "expected train/<track>/vocals.wav"),
+        ("stems_folder", ("--root=.", "--name=../my-songs"), "must be a letter, then"),
         ("synthetic", ("--num_tracks=0",), "--num_tracks must be"),
         ("synthetic", ("--remixes=-1",), "--remixes must be"),
         ("synthetic", ("--num_tracks=1", "--remixes=1"), "two training tracks"),
