@@ -92,7 +92,8 @@ def main() -> int:
         for idea in args.only:
             for seed in args.seeds:
                 config = make_config(args, stft, IDEAS[idea] | {"seed": seed})
-                name = "".join(letter if letter.isalnum() else "-" for letter in f"{idea} {seed}")
+                name = f"{Path(args.data).name} {examples} {args.layers or ''} {idea} {seed}"
+                name = "".join(letter if letter.isalnum() else "-" for letter in name)
                 summary = train_and_evaluate(config, args.work / name)
                 if summary["ended"] != FINISHED:
                     print("interrupted; the same command goes on", file=sys.stderr)

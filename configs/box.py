@@ -2,15 +2,16 @@
 
 python -m recipes.box --output=DIR        # from gathering the sources to the model
 python train.py --config=configs/box.py --config.data_dir=DATA \\
-  --config.mix_on_device=True --config.model.unroll=8         # on a GPU with memory for all of DATA
-python train.py --config=configs/box.py:finish --config.data_dir=DATA --config.start_from=WORKDIR
+  --config.mix_on_device=True --config.model.unroll=8 --workdir=START     # on a GPU that DATA fits
+python train.py --config=configs/box.py:finish --config.data_dir=DATA --config.start_from=START \\
+  --workdir=WORKDIR
 
 DATA is made with --representation=waveform. The songs' voices are few, so what they are mixed with
 matters most: any backing, at any level, at other speeds, in other rooms, and now and then two of
-them. That needs the steps of a GPU: in a tenth of them, plain mixtures teach more (MODEL_CARD.md
-has the figures), and they are what the training ends with (`:finish`). Bands instead of bins above
-2.8 kHz halve parameters and time. The loss counts in decibels, so that quiet voices weigh as much
-as loud ones, and pieces without a voice matter to the end.
+them. That needs the steps of a GPU: in a tenth of them, plain mixtures teach more (docs/ideas.md
+has the figures), and nearly plain ones are what the training ends with (`:finish`). Bands instead
+of bins above 2.8 kHz save a quarter of the parameters, and are better. The loss counts in decibels,
+so that quiet voices weigh as much as loud ones, and pieces without a voice matter to the end.
 """
 
 from ml_collections import ConfigDict
@@ -50,7 +51,7 @@ def get_config(variant: str = "full") -> ConfigDict:
 
 
 def _finish(config: ConfigDict) -> None:
-    """Makes it the last part of the training: few steps, of mixtures as records have them."""
+    """Makes it the last part of the training: few steps, of mixtures that are varied little."""
     config.update_from_flattened_dict(
         {
             "mixing.instrumental": 0.2,

@@ -3,12 +3,13 @@
 usage:
   pip install -r recipes/requirements.txt                      # beside jaxsep itself
   python -m recipes.gather --output=SOURCES --stems=ALBUM --songs=DIR --singing=DIR --speech=DIR
+  python -m recipes.bands --output=SOURCES --minutes=180
   python -m recipes.screen --sources=SOURCES --model=MODEL
   python -m recipes.sing --speech=SOURCES/voices --output=SOURCES --minutes=140
 
-`gather` fetches free music and speech, and parts songs into voice and backing; `screen` takes
-voices out of the music; `sing` makes the speech sing. Each goes on where it was interrupted.
-Together they fill SOURCES:
+`gather` fetches free music and speech, and parts songs into voice and backing; `bands` makes music;
+`screen` takes voices out of what was gathered; `sing` makes the speech sing. Each goes on where it
+was interrupted. Together they fill SOURCES:
 
   train|validation/NAME/vocals.flac          a voice alone, or with
   train|validation/NAME/accompaniment.flac   the backing that belongs to it, or that alone
@@ -18,6 +19,6 @@ Together they fill SOURCES:
   packages/                                  what was downloaded
   left_out/, screened.json                   what `screen` took out, and why
 
-No speaker and no album is in both splits. All audio is 16-bit FLAC at 44.1 kHz; `vocals` and
-`accompaniment` are stereo.
+No speaker is in both splits, and no album but the stems', of which songs are held out. All audio is
+16-bit FLAC at 44.1 kHz; `vocals` and `accompaniment` are stereo.
 """

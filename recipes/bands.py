@@ -2,13 +2,13 @@
 
 usage: python -m recipes.bands --output=SOURCES [--minutes=180] [--seed=0]
 
-Writes `train/band-STYLE-K/accompaniment.flac`, and every twentieth song, in a style and with drum
-patterns that no other has, to `validation`. MMA, Musical MIDI Accompaniment, plays chords and forms
-drawn at random (`recipes/arranger.py`) in its styles; free soundfonts give the sound, each group of
-instruments gets effects of its own, and the mix is brought to the loudness of records. MMA and the
-soundfonts are Debian packages, fetched by apt, without root; fluidsynth must be installed
-(`apt-get install fluidsynth`). The same seed gives the same bytes, whatever the number of workers;
-what is there isn't made again.
+Writes `train/band-FAMILY-STYLE-NNN/accompaniment.flac`, and every twentieth song, in a style and
+with drum patterns that no other has, to `validation`. MMA, Musical MIDI Accompaniment, plays chords
+and forms drawn at random (`recipes/arranger.py`) in its styles; free soundfonts give the sound,
+each group of instruments gets effects of its own, and the mix is brought to the loudness of
+records. MMA and the soundfonts are Debian packages, fetched by apt, without root; fluidsynth must
+be installed (`apt-get install fluidsynth`). The same seed gives the same bytes, whatever the number
+of workers; what is there isn't made again.
 """
 
 # What is optional may be missing, and has no types.

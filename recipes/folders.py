@@ -12,13 +12,14 @@ from data_prep.stems_folder import StemsFolder
 from recipes.sources import SONG, VOICE, Item, SourceError, plain
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
-LICENCES = {
-    "CC0": r"CC0",
-    "CC-BY-SA-{}": r"CC[ -]BY[ -]SA[ -](\d\.\d)",
+LICENCES = {  # by their short names, or as their own texts say it
+    "CC-BY-SA-{}": r"(?:CC[ -]BY[ -]SA[ -]|Attribution-ShareAlike )(\d\.\d)",
     "CC-BY-SA": r"CC[ -]BY[ -]SA\b",  # of which some collections don't name the version
-    "CC-BY-{}": r"CC[ -]BY[ -](\d\.\d)",
+    "CC-BY-{}": r"(?:CC[ -]BY[ -]|Attribution )(\d\.\d)",
     "MIT": r"Permission is hereby granted, free of charge|MIT License",
+    "CC0": r"CC0",  # the last: the texts of other Creative Commons licences are themselves under it
 }
+RESTRICTED = r"(?i)\bBY[ -](SA[ -])?N[CD]\b|Attribution-(NonCommercial|NoDeriv)"
 
 
 def recordings(root: Path, texts: Path, *, by_speaker: bool) -> list[Item]:
@@ -97,10 +98,12 @@ def note_licence(folder: Path, texts: Path) -> str:
     """Copies the licence text of a folder and returns its short name.
 
     Raises:
-      SourceError: if it states none that is known.
+      SourceError: if it states none that is known, or one that restricts use or changes.
     """
     files = [path for path in sorted(folder.iterdir()) if path.suffix in ("", ".txt", ".md")]
     text = "\n\n".join(path.read_text() for path in files if path.is_file())
+    if match := re.search(RESTRICTED, f"{text} {folder.name}"):
+        raise SourceError(f"{folder}: {match[0]} allows no such use, or no changes")
     for short, pattern in LICENCES.items():
         if match := re.search(pattern, f"{text} {folder.name}"):
             (texts / f"{folder.name}.txt").write_text(f"{folder.name}\n\n{text}")

@@ -6,7 +6,7 @@ A separator looks for vocals in every accompaniment that has no vocals of its ow
 wasn't made by `recipes.bands`. Blocks of 5 s in which it finds more than the threshold are cut out,
 with a block on either side; a piece that loses more than half is left out as a whole. What was
 taken out, and why, is in screened.json; the whole originals are kept in SOURCES/left_out. What was
-screened isn't screened again.
+screened isn't screened again; a piece whose screening was interrupted is, from its original.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from recipes.sources import (
     write,
 )
 
+LEFT_OUT = "left_out"  # folder of the whole originals
 BLOCK = 5.0  # seconds
 AT_ONCE = 12  # blocks: a model that sees a whole song is compiled for each new length
 SILENT = -60.0  # dB of full scale, below which there is nothing to judge
@@ -55,26 +56,17 @@ def screen(args: argparse.Namespace) -> None:
     """
     if not any((args.sources / split).is_dir() for split in SPLITS):
         raise SourceError(f"{args.sources}: no train/ or validation/ in it")
-    listed = args.sources / "licences.json"
-    licences = read_json(listed) if listed.exists() else {}
-    made = {args.sources / file for file, entry in licences.items() if entry["kind"] == MADE}
-    paths = [
-        path
-        for split in SPLITS
-        for path in sorted((args.sources / split).glob("*/accompaniment.flac"))
-        if path not in made and not path.with_name("vocals.flac").exists()
-    ]
     report = args.sources / "screened.json"
     done: dict[str, Any] = read_json(report) if report.exists() else {}
     try:
         separator = Separator.restore(args.model)
     except CheckpointError as error:
         raise SourceError(str(error)) from error
-    for path in paths:
-        name = str(path.relative_to(args.sources))
+    for name in backings(args.sources):
         if name in done:
             continue
-        waveform = read(path)
+        path, original = args.sources / name, args.sources / LEFT_OUT / name
+        waveform = read(original if original.exists() else path)
         found = vocals_share(separator, waveform)
         kept = clear_blocks(found, args.threshold)
         done[name] = {
@@ -85,16 +77,38 @@ def screen(args: argparse.Namespace) -> None:
             "left_out": [i * BLOCK for i in np.flatnonzero(~kept)],
         }
         if not kept.all():
-            original = args.sources / "left_out" / name
-            original.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(original)
+            if not original.exists():
+                original.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(original)
             if kept.mean() >= 0.5:
                 write(path, cut(waveform, kept))
-            else:
+            elif path.parent.exists():
                 path.parent.rmdir()
         write_json(report, done)
         print(f"{name}: {kept.sum()} of {len(kept)} blocks kept", flush=True)
     note_licences(args.sources, {})
+
+
+def backings(sources: Path) -> list[str]:
+    """Lists what is to be screened, also what an interrupted run has moved away already.
+
+    Returns:
+      Paths below `sources` of accompaniments without vocals that weren't made by `recipes.bands`.
+    """
+    listed = sources / "licences.json"
+    licences = read_json(listed) if listed.exists() else {}
+    found = {
+        path.relative_to(root)
+        for root in (sources, sources / LEFT_OUT)
+        for split in SPLITS
+        for path in (root / split).glob("*/accompaniment.flac")
+    }
+    return sorted(
+        str(path)
+        for path in found
+        if licences.get(str(path), {}).get("kind") != MADE
+        and not (sources / path).with_name("vocals.flac").exists()
+    )
 
 
 def vocals_share(separator: Separator, waveform: np.ndarray) -> np.ndarray:

@@ -20,14 +20,17 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets the tests, and the programs that they start, share what JAX compiles: half the time."""
+    """Lets the tests, and the programs that they start, share what JAX compiles: half the time.
+
+    But for the many small ones: with a limit, JAX looks at all that is kept before it adds to it.
+    """
     if not hasattr(config, "workerinput"):  # pytest-xdist's workers find the first one's
         os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxsep-tests-")
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # with a limit, JAX locks it
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
     jax.config.update("jax_compilation_cache_max_size", 2**30)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

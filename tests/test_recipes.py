@@ -4,6 +4,9 @@ import dataclasses
 import json
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +22,19 @@ pyworld = pytest.importorskip("pyworld")
 
 from data_prep.synthetic import BuiltInBand, write_audio
 from jaxsep.checkpoints import read_metadata, restore_best
-from recipes import box, effects, folders, gather, melody, packages, screen, sing, singer, voices
+from recipes import (
+    box,
+    effects,
+    folders,
+    gather,
+    melody,
+    packages,
+    screen,
+    sing,
+    singer,
+    sources,
+    voices,
+)
 from recipes.melody import FRAME, Melody, Note
 from recipes.sources import BACKING, MADE, RATE, SourceError, is_held_out
 
@@ -273,12 +288,20 @@ def test_of_a_games_archive_only_what_is_wanted_is_unpacked(tmp_path):
 
 
 def test_licences_of_folders_are_told_apart(tmp_path):
+    own = "Attribution 4.0 International ... This text is dedicated to the public domain under CC0."
     known = {"CC BY-SA 3.0": "CC-BY-SA-3.0", "(CC BY 4.0)": "CC-BY-4.0", "MIT License": "MIT",
-             "CC BY-SA per list": "CC-BY-SA"}  # fmt: skip
+             "CC BY-SA per list": "CC-BY-SA", own: "CC-BY-4.0", "CC0 1.0": "CC0"}  # fmt: skip
     for i, (text, short) in enumerate(known.items()):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "LICENSE").write_text(text)
         assert folders.note_licence(tmp_path / str(i), tmp_path) == short
+
+
+@pytest.mark.parametrize("text", ["CC BY-NC 4.0", "CC BY-ND 3.0", "Attribution-NonCommercial, CC0"])
+def test_licences_that_restrict_use_or_changes_are_refused(tmp_path, text):
+    (tmp_path / "LICENSE").write_text(text)
+    with pytest.raises(SourceError, match="allows no such use"):
+        folders.note_licence(tmp_path, tmp_path)
 
 
 def test_held_out_names_are_whole_words():
@@ -317,12 +340,15 @@ def test_blocks_near_vocals_and_short_remains_are_cut():
     assert len(screen.cut(waveform, kept)) == 8 * screen.BLOCK * RATE
 
 
-def test_screen_keeps_the_original_and_says_what_it_took(tmp_path, monkeypatch, capsys):
-    class Half:
-        def __call__(self, waveform, rate):
-            late = np.arange(len(waveform))[:, None] > 6.5 * 5 * RATE
-            return {"vocals": np.where(late, waveform, 0)}
+class Half:
+    """Finds vocals from the 33rd second on."""
 
+    def __call__(self, waveform, rate):
+        late = np.arange(len(waveform))[:, None] > 6.5 * 5 * RATE
+        return {"vocals": np.where(late, waveform, 0)}
+
+
+def test_screen_keeps_the_original_and_says_what_it_took(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(screen.Separator, "restore", lambda path: Half())
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, (50 * RATE, 2))
     write(tmp_path / "train/song/accompaniment.flac", noise)
@@ -340,3 +366,40 @@ def test_screen_keeps_the_original_and_says_what_it_took(tmp_path, monkeypatch, 
     capsys.readouterr()
     assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("moment", ["write", "write_json"])
+def test_an_interrupted_screening_goes_on_from_the_original(tmp_path, monkeypatch, moment):
+    monkeypatch.setattr(screen.Separator, "restore", lambda path: Half())
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (50 * RATE, 2))
+    write(tmp_path / "train/song/accompaniment.flac", noise)
+    with monkeypatch.context() as patch:
+        patch.setattr(screen, moment, interrupt)
+        assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 130
+    assert run(monkeypatch, screen.main, "--sources", tmp_path, "--model=any") == 0
+    assert soundfile.info(tmp_path / "train/song/accompaniment.flac").duration == 25
+    assert soundfile.info(tmp_path / "left_out/train/song/accompaniment.flac").duration == 50
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+class Take(NamedTuple):
+    target: Path
+
+
+def make_good_ones(take: Take) -> None:
+    if "bad" in take.target.name:
+        raise SourceError("too few syllables")
+    take.target.touch()
+
+
+def test_what_can_not_be_made_is_left_out_again_in_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "worker_pool", ThreadPoolExecutor)
+    good, bad = Take(tmp_path / "good"), Take(tmp_path / "bad")
+    for _ in range(2):
+        sources.make_missing(make_good_ones, [good, bad], tmp_path, {}, workers=1)
+    assert good.target.exists()
+    with pytest.raises(SourceError, match="nothing could be made"):
+        sources.make_missing(make_good_ones, [bad], tmp_path, {}, workers=1)

@@ -130,7 +130,6 @@ class Cell:
 # A bit of each, to see that all of it runs.
 QUICK = [
     Cell("mir1k", "BLSTM 3", 0),
-    Cell("singer", "MLP", 0),
     Cell("album", "MLP", 0),
     Cell("mir1k", "neither, rate 0.03", 0, watch=True),
 ]
