@@ -28,6 +28,7 @@ from recipes import folders, packages
 from recipes.label import label
 from recipes.sources import (
     BACKING,
+    LEFT_OUT,
     RATE,
     SONG,
     STEMS,
@@ -143,7 +144,7 @@ def _merged(items: list[Item]) -> list[Item]:
 
 def _write(root: Path, path: Path, item: Item, make: Callable[[Item], np.ndarray]) -> float:
     """Writes an item unless it is there or was screened out; returns its length in seconds."""
-    known = next((p for p in (root / "left_out" / path, root / path) if p.exists()), None)
+    known = next((p for p in (root / LEFT_OUT / path, root / path) if p.exists()), None)
     if known is None:
         waveform = make(item)
         if not len(waveform):

@@ -20,6 +20,7 @@ from jaxsep.checkpoints import CheckpointError
 from jaxsep.files import read_json, write_json
 from jaxsep.separator import Separator
 from recipes.sources import (
+    LEFT_OUT,
     MADE,
     RATE,
     SPLITS,
@@ -31,7 +32,6 @@ from recipes.sources import (
     write,
 )
 
-LEFT_OUT = "left_out"  # folder of the whole originals
 BLOCK = 5.0  # seconds
 AT_ONCE = 12  # blocks: a model that sees a whole song is compiled for each new length
 SILENT = -60.0  # dB of full scale, below which there is nothing to judge

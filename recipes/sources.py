@@ -19,6 +19,7 @@ from jaxsep.workers import worker_pool
 
 RATE = 44100  # Hz
 SPLITS = ("train", "validation")
+LEFT_OUT = "left_out"  # folder of the whole originals of what `recipes.screen` cut
 VOICE, BACKING, SONG = "voice", "backing", "song"
 MADE = f"{BACKING}, made"  # kind of what `recipes.bands` makes
 STEMS = {VOICE: "vocals", BACKING: "accompaniment"}
