@@ -60,6 +60,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "no normalisation": {"model.normalise": False},
     "all 2,049 bins": {"model.fine_bins": 0},
     "128 fine bins": {"model.fine_bins": 128},
+    "masks up to 2": {"model.mask_limit": 2.0},
     "256 units": {"model.hidden_size": 256},
     "1,024 units": {"model.hidden_size": 1024},
     "one layer": {"model.num_layers": 1},

@@ -18,7 +18,7 @@ KINDS = {
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2},
     "lstm of bands": {"name": "lstm", "hidden_size": 8, "fine_bins": 8},
     "bidirectional": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
-    "limited": {"name": "lstm", "hidden_size": 8, "cell_limit": 0.1},
+    "limited": {"name": "lstm", "hidden_size": 8, "cell_limit": 0.1, "mask_limit": 2.0},
 }
 
 
@@ -42,11 +42,13 @@ def predict(masker, variables, magnitude, **kwargs):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stft", [MONO, STEREO], ids=["mono", "stereo"])
-def test_masks_have_the_magnitudes_shape_and_lie_in_0_to_1(kind, stft):
+def test_masks_have_the_magnitudes_shape_and_lie_within_limits(kind, stft):
     masker, variables = make(kind, stft)
     mask = predict(masker, variables, magnitudes(stft))
     assert mask.shape == magnitudes(stft).shape
-    assert 0 <= mask.min() < mask.max() <= 1
+    limit = KINDS[kind].get("mask_limit", 1)
+    assert 0 <= mask.min() < mask.max() <= limit
+    assert mask.max() > limit / 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -213,6 +215,7 @@ def test_dropout_is_drawn_in_training_alone():
         {"name": "mlp", "layers": 3},
         {"name": "lstm", "num_layers": 0},
         {"name": "lstm", "dropout": 1.0},
+        {"name": "lstm", "mask_limit": 0.0},
     ],
 )
 def test_unknown_models_and_fields_are_refused(fields):

@@ -5,7 +5,7 @@ Every masker is a Flax module with
     mask, carry = masker.apply(variables, magnitude, carry, valid=valid)
 
 * `magnitude`, `mask`: `[batch, frames, channels, bins]`; the mask lies in 0 to 1, but for
-  Open-Unmix's, which has no upper limit;
+  an LSTM's with `mask_limit` and Open-Unmix's, which has no upper limit;
 * `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
 * `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
 

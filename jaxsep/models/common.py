@@ -213,19 +213,22 @@ class MaskHead(nn.Module):
     Attributes:
       stft: format of the mask.
       fine_bins: see `to_bands`; 0 answers for each bin.
+      mask_limit: what the sigmoid is multiplied with. Above 1 a masked bin can be louder than the
+        mixture's, as vocals are where the rest has the opposite phase.
       dtype: of the dense layer's product; the mask itself is float32.
     """
 
     stft: StftConfig
     fine_bins: int = 0
+    mask_limit: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]` in 0 to 1."""
+        """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]`."""
         channels, bins, fine = self.stft.channels, self.stft.bins, self.fine_bins
         bands = num_bands(bins, fine) if fine else bins
         logits = nn.Dense(channels * bands, dtype=self.dtype, name="dense")(features)
-        mask = nn.sigmoid(logits.astype(jnp.float32))
+        mask = self.mask_limit * nn.sigmoid(logits.astype(jnp.float32))
         mask = mask.reshape(*features.shape[:2], channels, bands)
         return from_bands(mask, fine, bins) if fine else mask

@@ -81,6 +81,7 @@ class LSTMMasker(nn.Module):
       dropout: share of an LSTM layer's inputs and outputs that are left out in training, where
         there are random numbers of that name.
       fine_bins: merge the bins above, in input and mask, see `common.to_bands`; 0: none.
+      mask_limit: the largest mask, see `MaskHead`.
       unroll: of `lstm_scan`; changes speed alone.
       dtype: of the matrix products; parameters, states and masks are float32.
     """
@@ -93,6 +94,7 @@ class LSTMMasker(nn.Module):
     normalise: bool = True
     dropout: float = 0.0
     fine_bins: int = 0
+    mask_limit: float = 1.0
     unroll: int = 1
     dtype: jnp.dtype = jnp.float32
     cell_limit: float = 256.0
@@ -109,6 +111,8 @@ class LSTMMasker(nn.Module):
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must be at least 0 and less than 1")
+        if self.mask_limit <= 0:
+            raise ValueError(f"mask_limit={self.mask_limit} must be above 0")
         if self.fine_bins:
             num_bands(self.stft.bins, self.fine_bins)  # raises if they don't fit
 
@@ -155,7 +159,7 @@ class LSTMMasker(nn.Module):
             states.append(state)
         x = jnp.concatenate([skipped, self._drop(x, self.num_layers)], axis=-1)
         x = dense(name="dense_2")(x)
-        mask = MaskHead(self.stft, self.fine_bins, self.dtype, name="mask")(x)
+        mask = MaskHead(self.stft, self.fine_bins, self.mask_limit, self.dtype, name="mask")(x)
         return mask, {"level": level, "lstm": states}
 
     def _drop(self, x: jax.Array, index: int) -> jax.Array:
