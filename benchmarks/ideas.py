@@ -24,11 +24,11 @@ import jax
 from benchmarks.one_sided import share
 from benchmarks.table import Table
 from configs import box
-from jaxsep.records import load_dataset
-from jaxsep.separator import STEMS, Separator
+from jaxsep.data.records import load_dataset
+from jaxsep.separation.separator import STEMS, Separator
 from jaxsep.stft_config import StftConfig
-from jaxsep.summary import FINISHED
-from jaxsep.train_lib import train_and_evaluate
+from jaxsep.training.loop import train_and_evaluate
+from jaxsep.training.summary import FINISHED
 
 PLAIN = {
     "mixing.speed": 1.0,

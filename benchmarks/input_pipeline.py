@@ -21,11 +21,13 @@ import jax
 import numpy as np
 
 from benchmarks.table import Table
-from jaxsep import partitioning, programs, records
-from jaxsep.input_pipeline import STEMS, pad_frames, train_batches
-from jaxsep.mixer import Mixer
-from jaxsep.mixing import Mixing
-from jaxsep.tfrecord import DataCorruptionError, RecordSource
+from jaxsep import sharding
+from jaxsep.data import records
+from jaxsep.data.input_pipeline import STEMS, pad_frames, train_batches
+from jaxsep.data.mixer import Mixer
+from jaxsep.data.mixing import Mixing
+from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
+from jaxsep.training import setup
 
 STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs
 ROWS = (
@@ -43,7 +45,7 @@ class Benchmark:
         frames = dataset.manifest["settings"]["segment_frames"]
         self._crop_frames = min(config.crop_frames or frames, frames)
         self._batch_size = config.batch_size
-        self._parts = programs.build(config, dataset)
+        self._parts = setup.build(config, dataset)
         self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
         self._mixer, self.rows = None, ROWS
         if dataset.representation == records.WAVEFORM:
@@ -54,7 +56,7 @@ class Benchmark:
             train_batches, dataset, batch_size=self._batch_size, crop_frames=self._crop_frames
         )
         with self._batches(0) as batches:
-            self._batch = partitioning.to_global_batch(next(batches), self._parts.mesh)
+            self._batch = sharding.to_global_batch(next(batches), self._parts.mesh)
         self.step_rate()  # compiles
 
     def round(self, number: int) -> list[float]:
@@ -87,7 +89,7 @@ class Benchmark:
             asked = time.perf_counter()
             share = next(batches)
             waits.append(time.perf_counter() - asked)
-            batch = partitioning.to_global_batch(share, self._parts.mesh)
+            batch = sharding.to_global_batch(share, self._parts.mesh)
             state, following = self._parts.train_step(state, batch, 1.0)
             jax.device_get(running)
             running = following
@@ -150,7 +152,7 @@ def main() -> None:
         dataset = records.load_dataset(args.data_dir)
         benchmark = Benchmark(config, dataset)
         rounds = [benchmark.round(number) for number in range(1, args.rounds + 1)]
-    except (ImportError, ValueError, programs.ConfigError, records.DatasetError) as error:
+    except (ImportError, ValueError, setup.ConfigError, records.DatasetError) as error:
         parser.exit(2, f"benchmarks.input_pipeline: {error}\n")
     except DataCorruptionError as error:
         parser.exit(1, f"benchmarks.input_pipeline: {error}\n")

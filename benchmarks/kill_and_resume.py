@@ -29,11 +29,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from data_prep.segments import Settings
-from data_prep.sources import PreparationError
-from data_prep.synthetic import BuiltInBand
-from data_prep.write_dataset import prepare
+from jaxsep.collections.built_in_band import BuiltInBand
+from jaxsep.collections.source import PreparationError
 from jaxsep.files import read_json
+from jaxsep.preparation.examples import Settings
+from jaxsep.preparation.prepare import prepare
 from jaxsep.stft_config import StftConfig
 
 REPOSITORY = Path(__file__).parents[1]

@@ -16,14 +16,14 @@ import numpy as np
 
 import jaxsep
 from benchmarks.table import Table
-from jaxsep import published
-from jaxsep.audio_reader import read_audio
+from jaxsep.audio.reader import read_audio
 from jaxsep.metrics import waveform_sdr
+from jaxsep.models.files import OWN
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What changes in a stream of many minutes.")
-    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--model", default=OWN)
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--vocals", type=Path)
     parser.add_argument("--minutes", type=float, default=12.0)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.memory import repeat
 from benchmarks.table import Table
-from jaxsep import published
-from jaxsep.separator import Separator
-from jaxsep.song_files import separate_file
+from jaxsep.models.files import OWN
+from jaxsep.separation.separator import Separator
+from jaxsep.separation.song_files import separate_file
 
 FILES, MINUTES = 12, 4
 
@@ -26,7 +26,7 @@ FILES, MINUTES = 12, 4
 def main() -> int:
     parser = argparse.ArgumentParser(description="One long file against many short ones.")
     parser.add_argument("--song", type=Path, required=True)
-    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--model", default=OWN)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     separator = Separator.restore(args.model)

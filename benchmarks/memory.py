@@ -18,13 +18,13 @@ import soundfile
 
 from benchmarks.machine import run_module
 from benchmarks.table import Table
-from jaxsep import published
-from jaxsep.audio_reader import AudioReader
+from jaxsep.audio.reader import AudioReader
+from jaxsep.models.files import OWN
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Peaks of memory for songs of several lengths.")
-    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--model", default=OWN)
     parser.add_argument("--song", type=Path, required=True)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 20, 180])
     parser.add_argument("--folder", type=Path, help="for the songs and stems, some 3 GB for 3 h")

@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from jaxsep import published
-from jaxsep.audio_reader import read_audio
-from jaxsep.separator import STEMS, Separator
+from jaxsep.audio.reader import read_audio
+from jaxsep.convert.published import resolve
+from jaxsep.models.files import OWN
+from jaxsep.separation.separator import STEMS, Separator
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What is found where nothing is.")
-    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--model", default=OWN)
     parser.add_argument("--music", type=Path, nargs="+", default=[], help="without a voice")
     parser.add_argument("--voice", type=Path, nargs="+", default=[], help="without music")
     args = parser.parse_args()
-    separator = Separator.restore(args.model)
+    separator = Separator.restore(resolve(args.model))
     print(f"{datetime.date.today()}, {describe_machine()}; {args.model}")
     for files, stem in ((args.music, STEMS[0]), (args.voice, STEMS[1])):
         if files:

@@ -18,10 +18,13 @@ import jax
 import numpy as np
 
 from benchmarks.table import Table
-from jaxsep import checkpoints, partitioning, published, records
-from jaxsep.mixer import Mixer
-from jaxsep.mixing import UNVARIED
-from jaxsep.train_step import make_eval_step
+from jaxsep import sharding
+from jaxsep.data import records
+from jaxsep.data.mixer import Mixer
+from jaxsep.data.mixing import UNVARIED
+from jaxsep.models import files as model_files
+from jaxsep.models.files import OWN
+from jaxsep.training.step import make_eval_step
 
 FRAMES, BATCH = 256, 16
 LEVEL_DB = (-12.0, 6.0)  # of a voice over its backing, from and to
@@ -43,12 +46,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, help="a data set of waveforms")
-    parser.add_argument("--model", default=published.OWN)
+    parser.add_argument("--model", default=OWN)
     parser.add_argument("--mixtures", type=int, default=96, help="of each kind, at least")
     args = parser.parse_args()
     dataset = records.load_dataset(args.data)
-    _, masker, variables = checkpoints.restore_best(args.model)
-    step = make_eval_step(masker, mesh=partitioning.make_mesh())
+    _, masker, variables = model_files.restore_best(args.model)
+    step = make_eval_step(masker, mesh=sharding.make_mesh())
     with Table("mixtures of", "mean SDR, dB", "median SDR, dB", about=args.model) as table:
         for name, (voices, backings, speed) in CASES.items():
             sdr: list[float] = []

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.table import Table
-from jaxsep import checkpoints
-from jaxsep.audio_reader import read_audio
-from jaxsep.separator import Separator
+from jaxsep.audio.reader import read_audio
+from jaxsep.models import files as model_files
+from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import stft
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--song", type=Path, action="append", required=True)
     args = parser.parse_args()
-    _, masker, variables = checkpoints.restore_best(args.model)
+    _, masker, variables = model_files.restore_best(args.model)
     if masker.is_causal:
         parser.error(f"{args.model} is causal and carries its state on: there are no windows")
     separator = Separator(masker, variables)

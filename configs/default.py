@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
     # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.
     config.compute_dtype = "float32"
 
-    # One of jaxsep.losses.LOSSES.
+    # One of jaxsep.training.losses.LOSSES.
     config.loss = "phase_sensitive"
     # Adam's rate after `warmup_steps`. It falls to 1 % of that until the last step, along a
     # "cosine" or a line ("linear"), or stays ("constant").

@@ -1,1 +1,1 @@
-"""Turns collections of songs into data sets that jaxsep trains on."""
+"""Doors to the preparation: one command for each kind of source, `python -m data_prep.NAME`."""

@@ -7,24 +7,12 @@ Axes stand in one order everywhere:
 * a batch axis, where there is one, comes first.
 """
 
-import typing
+from etils import epy
 
-__version__ = "0.1.0"
+from jaxsep.version import __version__
+
+with epy.lazy_api_imports(globals()):  # reading records or preparing data needs no JAX
+    from jaxsep.separation.separator import Separator
+    from jaxsep.separation.streamer import Streamer
+
 __all__ = ["Separator", "Streamer", "__version__"]
-
-if typing.TYPE_CHECKING:
-    from jaxsep.separator import Separator
-    from jaxsep.streaming import Streamer
-
-
-def __getattr__(name: str) -> typing.Any:
-    # Lazy, so that reading records or preparing data imports no JAX.
-    if name == "Separator":
-        from jaxsep.separator import Separator
-
-        return Separator
-    if name == "Streamer":
-        from jaxsep.streaming import Streamer
-
-        return Streamer
-    raise AttributeError(f"module 'jaxsep' has no attribute {name!r}")

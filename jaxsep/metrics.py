@@ -1,12 +1,6 @@
 """Scores in decibels."""
 
-from collections import defaultdict
-from collections.abc import Mapping
-
 import numpy as np
-
-# Vocals 60 dB under the accompaniment are what codecs leave in an instrumental.
-SILENT_VOCALS = 1e-6
 
 
 def sdr(reference_energy: float, error_energy: float) -> float:
@@ -33,34 +27,3 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     if not kept + lost:
         return float("nan")
     return sdr(max(kept, 1e-12 * lost), lost)
-
-
-class TrackEnergies:
-    """Adds up energies of segments by track."""
-
-    def __init__(self):
-        self._sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-
-    def add(self, tracks: np.ndarray, energies: Mapping[str, np.ndarray]) -> None:
-        """Adds a batch.
-
-        Args:
-          tracks: number of each segment's track; those below 0 are left out.
-          energies: by name, arrays of the same length.
-        """
-        for name, values in energies.items():
-            for track, value in zip(tracks, values, strict=True):
-                if track >= 0:
-                    self._sums[int(track)][name] += float(value)
-
-    def mean_sdr(self, error: str) -> float | None:
-        """Averages the tracks' SDR of the vocals in dB.
-
-        Tracks whose vocals are silent don't count; if that is all of them, the mean is None.
-        """
-        scores = [
-            sdr(e["vocals"], e[error])
-            for e in self._sums.values()
-            if e["vocals"] > SILENT_VOCALS * e["mixture_error"]
-        ]
-        return float(np.mean(scores)) if scores else None

@@ -102,7 +102,7 @@ def split_exactly(
     Args:
       mixture: float64 `[samples, channels]`.
       estimates: float `[samples, channels]` each, the stems but one, not yet rounded.
-      bit_depth: of the files to write, as in `jaxsep.audio_writer.AudioWriter`.
+      bit_depth: of the files to write, as in `jaxsep.audio.writer.AudioWriter`.
 
     Returns:
       The estimates and the rest, float64 `[samples, channels]`, as `AudioWriter` takes them; and

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.musdb18 import open_root
-from data_prep.sources import PreparationError, Song, Source, Track
-from data_prep.stems_folder import StemsFolder
+from jaxsep.collections.musdb18 import open_root
+from jaxsep.collections.source import PreparationError, Song, Source, Track
+from jaxsep.collections.stems_folder import StemsFolder
 from recipes.sources import SONG, VOICE, Item, SourceError, plain
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")

@@ -20,10 +20,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_prep.sources import Song, TrackError
-from jaxsep.audio_reader import AudioError
-from jaxsep.checkpoints import CheckpointError
-from jaxsep.separator import Separator
+from jaxsep.audio.reader import AudioError
+from jaxsep.collections.source import Song, TrackError
+from jaxsep.convert.published import resolve
+from jaxsep.models.files import CheckpointError
+from jaxsep.separation.separator import Separator
 from recipes import folders, packages
 from recipes.label import label
 from recipes.sources import (
@@ -196,7 +197,7 @@ def _write_album(root: Path, args: argparse.Namespace, texts: Path) -> None:
 def _write_songs(args: argparse.Namespace, songs: list[Item]) -> None:
     """Writes songs that have no stems, as the model parts them."""
     try:
-        separator = Separator.restore(args.model)
+        separator = Separator.restore(resolve(args.model))
     except CheckpointError as error:
         if args.songs:
             raise SourceError(str(error)) from error

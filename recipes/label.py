@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.sources import Song
-from jaxsep.separator import Separator
+from jaxsep.collections.source import Song
+from jaxsep.separation.separator import Separator
 from recipes.sources import RATE, read, to_stereo
 
 
@@ -21,7 +21,7 @@ def label(separator: Separator, files: Sequence[Path]) -> Song:
       files: the song, or its tracks.
 
     Raises:
-      jaxsep.audio_reader.AudioError: if a file can't be read.
+      jaxsep.audio.reader.AudioError: if a file can't be read.
     """
     tracks = [to_stereo(read(path)) for path in files]
     parted = [separator(track, RATE) for track in tracks]

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxsep.checkpoints import CheckpointError
+from jaxsep.convert.published import resolve
 from jaxsep.files import read_json, write_json
-from jaxsep.separator import Separator
+from jaxsep.models.files import CheckpointError
+from jaxsep.separation.separator import Separator
 from recipes.sources import (
     LEFT_OUT,
     MADE,
@@ -59,7 +60,7 @@ def screen(args: argparse.Namespace) -> None:
     report = args.sources / "screened.json"
     done: dict[str, Any] = read_json(report) if report.exists() else {}
     try:
-        separator = Separator.restore(args.model)
+        separator = Separator.restore(resolve(args.model))
     except CheckpointError as error:
         raise SourceError(str(error)) from error
     for name in backings(args.sources):

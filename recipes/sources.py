@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from jaxsep.audio_reader import AudioError, read_audio
+from jaxsep.audio.reader import AudioError, read_audio
 from jaxsep.files import read_json, write_json
-from jaxsep.workers import worker_pool
+from jaxsep.processes import worker_pool
 
 RATE = 44100  # Hz
 SPLITS = ("train", "validation")
@@ -99,7 +99,7 @@ def read(path: Path) -> np.ndarray:
     """Reads any file as float32 `[samples, channels]` at 44.1 kHz.
 
     Raises:
-      jaxsep.audio_reader.AudioError: if it can't be read.
+      jaxsep.audio.reader.AudioError: if it can't be read.
     """
     waveform, rate = read_audio(path)
     return soxr.resample(waveform, rate, RATE)

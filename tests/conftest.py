@@ -1,20 +1,20 @@
 """Small data sets that several tests share."""
 
-import importlib
 import os
 import shutil
+import sys
 import tempfile
+import types
+import warnings
 from pathlib import Path
 
 import jax
 import pytest
 from etils import epath
 
-from data_prep.segments import Settings
-from data_prep.synthetic import BuiltInBand
-from data_prep.write_dataset import prepare
-from jaxsep.stft_config import StftConfig
-from jaxsep.train_lib import train_and_evaluate
+from jaxsep.preparation.prepare import prepare
+from jaxsep.training.loop import train_and_evaluate
+from tests.helpers import tiny_band, tiny_config, tiny_settings
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -36,35 +36,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ[CACHE], ignore_errors=True)
-
-
-TINY_STFT = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)
-
-
-def tiny_band(num_tracks: int = 4) -> BuiltInBand:
-    return BuiltInBand(num_tracks, seed=1, duration=5.0, sample_rate=8000)
-
-
-def tiny_settings(**changes) -> Settings:
-    fields = {
-        "stft": TINY_STFT,
-        "targets": ("vocals", "accompaniment"),
-        "segment_frames": TINY_STFT.frames_in(2.0),
-        "remixes": 0,
-        "seed": 0,
-    }
-    return Settings(**{**fields, **changes})
-
-
-def tiny_config(dataset, recipe: str = "lstm", **changes):
-    config = importlib.import_module(f"configs.{recipe}").get_config()
-    config.update(
-        data_dir=str(dataset.path), num_train_steps=6, batch_size=2, crop_frames=32, warmup_steps=1
-    )
-    config.update(eval_every_steps=3, log_every_steps=1)
-    config.model.hidden_size = 8
-    config.update_from_flattened_dict(changes)
-    return config
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +60,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real music at {folder}")
     return folder
+
+
+@pytest.fixture
+def openunmix_package(monkeypatch):
+    """The package, with its PyTorch."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    # It is imported for reading files and for resampling.
+    monkeypatch.setitem(sys.modules, "torchaudio", types.ModuleType("torchaudio"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("openunmix.model", reason="openunmix is not installed")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxsep.metrics import TrackEnergies
+from jaxsep.training.validation import TrackEnergies
 
 
 def test_tracks_without_vocals_do_not_count():

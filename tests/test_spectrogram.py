@@ -3,7 +3,7 @@ import librosa
 import numpy as np
 import pytest
 
-from data_prep.mir1k import STFT as MIR1K_STFT
+from jaxsep.collections.mir1k import STFT as MIR1K_STFT
 from jaxsep.spectrogram import istft, stft
 from jaxsep.stft_config import StftConfig
 

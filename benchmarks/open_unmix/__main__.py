@@ -40,8 +40,7 @@ from benchmarks.open_unmix.ours import (
     model_fields,
 )
 from benchmarks.table import Table
-from jaxsep.checkpointer import save_model
-from jaxsep.checkpoints import FOLDER
+from jaxsep.models.files import FOLDER, save_model
 
 HOPS = 200  # in a round
 CLIP, SONG = 10, 180  # seconds

@@ -9,10 +9,12 @@ from flax import linen as nn
 
 from benchmarks.open_unmix import HIDDEN_SIZE, SHAPES
 from configs import default
-from jaxsep import models, optimizer, partitioning
-from jaxsep.losses import LOSSES
+from jaxsep import models, sharding
 from jaxsep.stft_config import StftConfig
-from jaxsep.train_step import create_state, make_train_step
+from jaxsep.training import optimizer
+from jaxsep.training.losses import LOSSES
+from jaxsep.training.state import create_state
+from jaxsep.training.step import make_train_step
 
 BATCH, FRAMES = 16, 255
 STFT = StftConfig()
@@ -39,7 +41,7 @@ def make_model(shape: str) -> tuple[nn.Module, dict[str, Any]]:
 def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
     """Makes a training step as the recipe has it."""
     config: Any = default.get_config()
-    mesh = partitioning.make_mesh()
+    mesh = sharding.make_mesh()
     masker, variables = make_model(shape)
     adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
     train_step = make_train_step(
@@ -50,9 +52,9 @@ def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
         grad_clip_norm=config.grad_clip_norm,
         mesh=mesh,
     )
-    state = partitioning.replicate(create_state(variables, adam), mesh)
+    state = sharding.replicate(create_state(variables, adam), mesh)
     numbers = {"num_frames": np.full(BATCH, FRAMES, np.int32)}
-    there = partitioning.to_global_batch({**batch, **numbers}, mesh)
+    there = sharding.to_global_batch({**batch, **numbers}, mesh)
 
     def step() -> None:
         nonlocal state

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from benchmarks.open_unmix import peer
-from jaxsep.exporters.openunmix import to_arrays
-from jaxsep.importers.openunmix import to_variables
+from jaxsep.convert.openunmix import to_variables
+from jaxsep.convert.openunmix_export import to_arrays
 from jaxsep.models.openunmix import OpenUnmixMasker
 
 LEARNING_RATE = 1e-3

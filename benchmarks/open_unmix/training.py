@@ -30,20 +30,24 @@ from benchmarks.machine import describe_machine
 from benchmarks.open_unmix import HIDDEN_SIZE
 from benchmarks.open_unmix.torch_training import LEARNING_RATE, TorchTraining
 from configs import openunmix as recipe
-from data_prep.collections import open_collection
-from data_prep.sources import PreparationError
-from jaxsep import checkpoints, evaluation, methods, models, optimizer, partitioning
+from jaxsep import models, sharding
+from jaxsep.collections.open import open_collection
+from jaxsep.collections.source import PreparationError
+from jaxsep.data.input_pipeline import train_batches
+from jaxsep.data.mixing import Mixing
+from jaxsep.data.records import WAVEFORM, Dataset, DatasetError, load_dataset
+from jaxsep.evaluation import evaluate, methods
 from jaxsep.files import absolute
-from jaxsep.input_pipeline import train_batches
-from jaxsep.losses import LOSSES
 from jaxsep.metrics import waveform_sdr
-from jaxsep.mixing import Mixing
+from jaxsep.models import files as model_files
 from jaxsep.models.openunmix import OpenUnmixMasker
-from jaxsep.records import WAVEFORM, Dataset, DatasetError, load_dataset
-from jaxsep.separator import Separator
+from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
-from jaxsep.train_lib import train_and_evaluate
-from jaxsep.train_step import create_state, make_train_step, to_magnitudes
+from jaxsep.training import optimizer
+from jaxsep.training.loop import train_and_evaluate
+from jaxsep.training.losses import LOSSES
+from jaxsep.training.state import create_state
+from jaxsep.training.step import make_train_step, to_magnitudes
 
 BANDWIDTH = 16_000  # Hz
 
@@ -69,7 +73,7 @@ def main() -> int:
     print(f"{datetime.date.today()}, {describe_machine()}\n{' '.join(sys.argv[1:])}\n", flush=True)
     try:
         (print_parity if args.command == "parity" else print_recipe)(args)
-    except (DatasetError, PreparationError, evaluation.EvaluationError, ValueError) as error:
+    except (DatasetError, PreparationError, evaluate.EvaluationError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     return 0
@@ -108,7 +112,7 @@ def compare_losses(
     variables = models.init(masker, jax.random.key(0))
     variables = models.with_statistics(variables, statistics)
     adam = optimizer.make_optimizer(grad_clip_norm=float("inf"))
-    mesh = partitioning.make_mesh()
+    mesh = sharding.make_mesh()
     train_step = make_train_step(
         masker,
         adam,
@@ -117,7 +121,7 @@ def compare_losses(
         grad_clip_norm=float("inf"),
         mesh=mesh,
     )
-    state = partitioning.replicate(create_state(variables, adam), mesh)
+    state = sharding.replicate(create_state(variables, adam), mesh)
     network = TorchTraining(masker, weight_decay=0.0)
     network.start_from(variables)
     losses = [], []
@@ -125,7 +129,7 @@ def compare_losses(
         parts = {"vocals": vocals[number % 2], "accompaniment": rest[number % 2]}
         batch = {**parts, "mixture": sum(parts.values())}
         frames = {"num_frames": np.full(shape[0], shape[1], np.int32)}
-        there = partitioning.to_global_batch({**batch, **frames}, mesh)
+        there = sharding.to_global_batch({**batch, **frames}, mesh)
         state, metrics = train_step(state, there, 1.0)
         losses[0].append(float(metrics["loss"]))
         losses[1].append(network.step(batch["mixture"], batch["vocals"]))
@@ -137,7 +141,7 @@ def print_recipe(args: argparse.Namespace) -> None:
     if dataset.representation != WAVEFORM:
         raise DatasetError(f"{args.data}: no waveforms; prepare it with --representation=waveform")
     source = open_collection(args.root)
-    songs = evaluation.choose_split(source.tracks(), "test")
+    songs = evaluate.choose_split(source.tracks(), "test")
     config = make_config(args, dataset.stft)
     masker = models.create(stft=dataset.stft, **config.model)
     trained, seconds = {}, {}
@@ -185,7 +189,7 @@ def train_ours(config: Any, dataset: Dataset) -> dict[str, Any]:
     del dataset  # the config names it
     with tempfile.TemporaryDirectory() as folder:
         summary = train_and_evaluate(config, folder)
-        return checkpoints.restore_masker(absolute(summary["checkpoint"]))[1]
+        return model_files.restore_masker(absolute(summary["checkpoint"]))[1]
 
 
 def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from benchmarks.study.measure import Study, is_of
 from benchmarks.study.plan import COSTS, PUBLISHED, QUICK, cells, link_singers
 from benchmarks.study.report import write_report
-from jaxsep.checkpoints import CheckpointError
 from jaxsep.files import read_json, write_text
+from jaxsep.models.files import CheckpointError
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ voice that is kept, and what leaks of drums, bass and the rest; (1 - M) V is the
 import jax.numpy as jnp
 import numpy as np
 
-from data_prep.sources import Source, Track
-from jaxsep.methods import load
-from jaxsep.separator import Separator
+from jaxsep.collections.source import Source, Track
+from jaxsep.evaluation.methods import load
+from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import stft
 
 

@@ -17,20 +17,21 @@ from benchmarks.input_pipeline import Benchmark
 from benchmarks.machine import describe_machine
 from benchmarks.study.masks import look_at_masks
 from benchmarks.study.plan import MODELS, PUBLISHED, SONGS, STABILITY, STABILITY_STEPS, Cell
-from data_prep.collections import open_collection
-from data_prep.mir1k import Mir1k
-from data_prep.segments import Settings
-from data_prep.write_dataset import prepare
-from jaxsep import checkpoints, score_tables
-from jaxsep.checkpoints import FOLDER
-from jaxsep.evaluation import choose_split, evaluate
-from jaxsep.health_report import layers_at, read_metrics
-from jaxsep.methods import IDEAL, make_methods
-from jaxsep.records import REQUIRED_TARGETS, load_dataset
-from jaxsep.scores import V3, V4
-from jaxsep.separator import Separator
-from jaxsep.summary import DIVERGED, FINISHED
-from jaxsep.train_lib import DivergenceError, train_and_evaluate
+from jaxsep.collections.mir1k import Mir1k
+from jaxsep.collections.open import open_collection
+from jaxsep.data.records import REQUIRED_TARGETS, load_dataset
+from jaxsep.evaluation import tables
+from jaxsep.evaluation.bsseval import V3, V4
+from jaxsep.evaluation.evaluate import choose_split, evaluate
+from jaxsep.evaluation.methods import IDEAL, make_methods
+from jaxsep.models import files as model_files
+from jaxsep.models.files import FOLDER
+from jaxsep.preparation.examples import Settings
+from jaxsep.preparation.prepare import prepare
+from jaxsep.separation.separator import Separator
+from jaxsep.training.health_report import layers_at, read_metrics
+from jaxsep.training.loop import DivergenceError, train_and_evaluate
+from jaxsep.training.summary import DIVERGED, FINISHED
 
 SEGMENT_SECONDS = 6.0
 ROUNDS = 7
@@ -100,7 +101,7 @@ class Study:
 
     def _judge(self, cell: Cell, model: str) -> dict[str, Any]:
         """Scores a model and looks at its masks."""
-        _, _, variables = checkpoints.restore_best(model)
+        _, _, variables = model_files.restore_best(model)
         roots = {name: self.find(root) for name, root in SONGS[cell.songs].test.items()}
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
@@ -185,7 +186,7 @@ class Study:
             [method.name for method in methods],
             {cell.name: MODEL, methods[-1].name: IDEAL},
         )
-        scores = score_tables.read_scores(output, names, tracks)
+        scores = tables.read_scores(output, names, tracks)
         return {
             "tables": [
                 {
@@ -197,7 +198,7 @@ class Study:
                         known.get(n, n): [*map(_number, row)] for n, row in table.rows.items()
                     },
                 }
-                for table in score_tables.make_tables(scores, tracks[0].split)
+                for table in tables.make_tables(scores, tracks[0].split)
             ],
             "vocals SDR": {
                 known.get(method, method): {

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxsep.plots import COLOURS, save_figure
+from jaxsep.plots.figures import COLOURS, save_figure
 
 # Runs by the caption of their line.
 Runs = Mapping[str, dict[str, Any]]

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from data_prep.mir1k import STFT as MIR1K_STFT
+from jaxsep.collections.mir1k import STFT as MIR1K_STFT
 from jaxsep.stft_config import StftConfig
 
 TRAINED_SINGER, HELD_OUT_SINGER = "amy", "abjones"

@@ -12,9 +12,9 @@ from etils import epath
 from benchmarks.study import pictures
 from benchmarks.study.measure import MODEL
 from benchmarks.study.plan import COSTS, MODELS, PUBLISHED, SONGS, STABILITY, Cell
+from jaxsep.evaluation.methods import IDEAL, MIXTURE
+from jaxsep.evaluation.tables import METRICS, WHOLE, format_db, markdown_table
 from jaxsep.files import write_text
-from jaxsep.methods import IDEAL, MIXTURE
-from jaxsep.score_tables import METRICS, WHOLE, format_db, markdown_table
 
 NOT_RUN = "not run"
 BLOCK = re.compile(r"(<!-- (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from data_prep.collections import open_collection
-from data_prep.sources import Source, Track
-from jaxsep.commands import add_models, named_models
-from jaxsep.methods import load
-from jaxsep.separator import Separator
+from jaxsep.cli.options import add_models, named_models
+from jaxsep.collections.open import open_collection
+from jaxsep.collections.source import Source, Track
+from jaxsep.evaluation.methods import load
+from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import stft
 
 SOUNDING = 10 ** (-40 / 10)  # energy of a frame with voice, over that of the loudest

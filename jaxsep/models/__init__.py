@@ -17,8 +17,8 @@ In training the collection `statistics` is mutable, and there are random numbers
 `is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone;
 `mono_gain` is what a single channel is multiplied with, before a stereo masker gets it twice.
 
-A masker that isn't causal goes through a song in windows, see `jaxsep.engine`, and has three
-attributes more:
+A masker that isn't causal goes through a song in windows, see `jaxsep.separation.windows`, and has
+three attributes more:
 
 * `window_frames`, `overlap_frames`: of a window, and of it and the next;
 * `lead_frames`: frames of silence that it wants to see before a song.
@@ -35,8 +35,8 @@ from flax import linen as nn
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.mlp import MLPMasker
 from jaxsep.models.openunmix import OpenUnmixMasker
+from jaxsep.models.openunmix_targets import OpenUnmixTargets
 from jaxsep.models.spleeter import SpleeterMasker
-from jaxsep.models.targets import OpenUnmixTargets
 from jaxsep.stft_config import StftConfig
 
 MASKERS = {

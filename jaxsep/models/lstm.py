@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import Dense, MaskHead, Normalise, num_bands
+from jaxsep.models.layers import Dense, MaskHead, Normalise, num_bands
 from jaxsep.models.lstm_scan import LSTMCarry, lstm_scan
 from jaxsep.stft_config import StftConfig
 

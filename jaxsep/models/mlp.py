@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import Dense, LevelCarry, MaskHead, Normalise
+from jaxsep.models.layers import Dense, LevelCarry, MaskHead, Normalise
 from jaxsep.stft_config import StftConfig
 
 

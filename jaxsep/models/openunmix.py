@@ -1,6 +1,6 @@
 """Open-Unmix's masker: three LSTM layers between dense layers, all batch-normalised.
 
-It runs the weights that others trained (`jaxsep.importers.openunmix` reads them) and is trained by
+It runs the weights that others trained (`jaxsep.convert.openunmix` reads them) and is trained by
 `configs/openunmix.py`. Where the collection `statistics` is mutable, the batch's own statistics
 normalise it; where there are random numbers named `dropout`, it drops outputs of its LSTM layers.
 
@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import BatchNorm
+from jaxsep.models.layers import BatchNorm
 from jaxsep.models.lstm import LSTMLayer, LSTMMasker
 from jaxsep.models.lstm_scan import LSTMCarry
 from jaxsep.stft_config import StftConfig
-from jaxsep.wiener import WINDOW_FRAMES
+
+# Frames of a window in which `jaxsep.separation.wiener` filters.
+WIENER_FRAMES = 300
 
 
 class InputScale(nn.Module):
@@ -71,9 +73,9 @@ class OpenUnmixMasker(nn.Module):
     # The network knows levels: Open-Unmix gives it a single channel twice, as it is.
     mono_gain = 1.0
     # Open-Unmix takes a song as a whole, in memory that grows with it. It filters it (see
-    # `jaxsep.wiener`) in windows; three of them are ready at a time.
+    # `jaxsep.separation.wiener`) in windows; three of them are ready at a time.
     overlap_frames = LSTMMasker.overlap_frames
-    window_frames = 3 * WINDOW_FRAMES + overlap_frames
+    window_frames = 3 * WIENER_FRAMES + overlap_frames
 
     def __post_init__(self):
         super().__post_init__()

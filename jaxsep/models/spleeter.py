@@ -1,6 +1,6 @@
 """Spleeter's masker for two stems: a U-Net for each, and the share of the vocals in both.
 
-It is here to run the weights that Deezer trained; `jaxsep.importers.spleeter` reads them.
+It is here to run the weights that Deezer trained; `jaxsep.convert.spleeter` reads them.
 
 Reference: Hennequin et al., Spleeter: a fast and efficient music source separation tool with
 pre-trained models, 2020; after the U-Net of Jansson et al., 2017.
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxsep.models.common import FixedNorm
+from jaxsep.models.layers import FixedNorm
 from jaxsep.stft_config import StftConfig
 
 EXTENSIONS = ("zeros", "average")

@@ -8,12 +8,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-import jaxsep
 from jaxsep.studio import queue_api, results_api
 from jaxsep.studio.guard import make_guard
 from jaxsep.studio.queue import BusyError, Studio, UnknownModelError, why_not_written
 from jaxsep.studio.schemas import problems
 from jaxsep.studio.tracks import NotReadyError
+from jaxsep.version import __version__
 
 STATIC = Path(__file__).parent / "static"
 CODES = {UnknownModelError: 404, BusyError: 503, NotReadyError: 409}
@@ -34,7 +34,7 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
 
     app = FastAPI(
         title="jaxsep studio",
-        version=jaxsep.__version__,
+        version=__version__,
         description="Separates songs into vocals and accompaniment.",
         openapi_url="/api/openapi.json",
         docs_url=None,  # it would load its program from elsewhere

@@ -4,9 +4,9 @@ import os
 import zipfile
 from pathlib import Path
 
-from jaxsep.audio_reader import AudioReader
-from jaxsep.audio_writer import AudioWriter, choose_format
-from jaxsep.separator import READ_SAMPLES, STEMS
+from jaxsep.audio.reader import AudioReader
+from jaxsep.audio.writer import AudioWriter, choose_format
+from jaxsep.separation.separator import READ_SAMPLES, STEMS
 from jaxsep.stems import split_exactly
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.tracks import read_samples
@@ -26,7 +26,7 @@ def write_stems(job: Job, model: int, audio_format: str) -> dict[str, Path]:
       Their files, by stem.
 
     Raises:
-      jaxsep.audio_reader.AudioError: if the format can't hold them or they can't be written.
+      jaxsep.audio.reader.AudioError: if the format can't hold them or they can't be written.
     """
     targets = {stem: job.folder / f"{stem}-{model}.{audio_format}" for stem in STEMS}
     if all(target.exists() for target in targets.values()):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.band import render_song
-from jaxsep.audio_writer import AudioWriter
+from jaxsep.audio.writer import AudioWriter
+from jaxsep.collections.band import render_song
 
 # By name, the seed of a song.
 EXAMPLES = {"Band, a slow song": 39, "Band, a fast song": 11}

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Mapping
 
-from jaxsep.separator import STEMS, Separator
+from jaxsep.separation.separator import STEMS, Separator
 
 MAX_MODELS = 2  # of a song: to compare
 
@@ -15,7 +15,7 @@ class Models(Mapping[str, Separator]):
       paths: of the models, by name, see `Separator.restore`.
 
     Raises:
-      jaxsep.checkpoints.CheckpointError: if one can't be restored.
+      jaxsep.models.files.CheckpointError: if one can't be restored.
       jaxsep.stems.StemError: if one finds no vocals.
     """
 

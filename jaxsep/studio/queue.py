@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jaxsep.audio_reader import AudioError
-from jaxsep.checkpoints import CheckpointError
-from jaxsep.separator import Separator
+from jaxsep.audio.reader import AudioError
+from jaxsep.models.files import CheckpointError
+from jaxsep.separation.separator import Separator
 from jaxsep.studio import memory
 from jaxsep.studio.examples import play_example
 from jaxsep.studio.jobs import Job, clean_name

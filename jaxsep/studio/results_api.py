@@ -11,8 +11,8 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
-from jaxsep.audio_reader import AudioError
-from jaxsep.audio_writer import WriteError
+from jaxsep.audio.reader import AudioError
+from jaxsep.audio.writer import WriteError
 from jaxsep.studio import downloads, tracks
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.schemas import TheJob, problems

@@ -5,9 +5,9 @@ import itertools
 import time
 from collections.abc import Sequence
 
-from jaxsep.audio_reader import AudioError, AudioReader
-from jaxsep.prefetch import prefetch
-from jaxsep.separator import READ_SAMPLES, Separator
+from jaxsep.audio.prefetch import prefetch
+from jaxsep.audio.reader import AudioError, AudioReader
+from jaxsep.separation.separator import READ_SAMPLES, Separator
 from jaxsep.studio.jobs import Job
 
 # A song is pictured in so many parts, or in more or fewer of these lengths, in seconds: a part is

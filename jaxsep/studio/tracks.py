@@ -6,7 +6,7 @@ import math
 import numpy as np
 from matplotlib.image import imsave
 
-from jaxsep.pictures import LOWEST_HZ, decibels, picture_of, window_samples
+from jaxsep.plots.spectra import LOWEST_HZ, decibels, picture_of, window_samples
 from jaxsep.studio.jobs import Job
 
 # One scale for all songs and tracks: dB below a sine at full scale.

@@ -1,0 +1,104 @@
+"""`jaxsep evaluate`: scores of models on songs whose true stems are known."""
+
+import argparse
+import os
+from pathlib import Path
+
+from jaxsep.cli.options import (
+    SOME_FAILED,
+    USAGE_ERROR,
+    add_models,
+    add_wiener_iterations,
+    complain,
+    named_models,
+)
+
+KINDS = ("musdb18", "stems_folder", "mir1k")
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="score models on songs whose true stems are known",
+        description="Scores models, the unprocessed mixture and the ideal ratio mask on MUSDB18, a"
+        " folder of stems or MIR-1K. Writes DIR/scores.md, and for each method and track a file of"
+        " museval's format. Tracks that were scored before are not scored again.",
+    )
+    add_models(parser)
+    parser.add_argument("--root", type=Path, required=True, help="folder of the songs")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the scores"
+    )
+    parser.add_argument("--kind", choices=KINDS, help="of the songs; default: seen by the files")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="default: test; if there is none validation, else train",
+    )
+    add_wiener_iterations(parser)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes that score, each with some 1 GB per minute of stereo; default: one a core",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        import museval  # noqa: F401
+    except ImportError:
+        complain("scores need the museval package: pip install 'jaxsep[eval]'")
+        return USAGE_ERROR
+    from jaxsep.collections.mir1k import Mir1k
+    from jaxsep.collections.open import open_collection
+    from jaxsep.collections.source import PreparationError
+    from jaxsep.evaluation import bsseval, evaluate, tables
+    from jaxsep.evaluation.methods import make_methods
+    from jaxsep.models.files import CheckpointError
+    from jaxsep.processes import quiet_background_errors
+
+    quiet_background_errors()
+    if args.workers < 1:
+        complain("--workers must be 1 or more")
+        return USAGE_ERROR
+    try:
+        methods = make_methods(named_models(args.model), wiener_iterations=args.wiener_iterations)
+        source = open_collection(args.root, args.kind)
+        tracks = evaluate.choose_split(source.tracks(), args.split)
+    except (
+        ValueError,
+        CheckpointError,
+        PreparationError,
+        evaluate.EvaluationError,
+        OSError,
+    ) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    try:
+        tables.check_report(args.output)
+        problems = evaluate.evaluate(
+            source,
+            tracks,
+            methods,
+            args.output,
+            version=bsseval.V3 if isinstance(source, Mir1k) else bsseval.V4,
+            workers=args.workers,
+        )
+        for problem in problems:
+            complain(problem)
+        names = [method.name for method in methods]
+        report = tables.write_report(args.output, names, tracks)
+    except evaluate.EvaluationError as error:
+        complain(str(error))
+        return SOME_FAILED
+    except OSError as error:
+        where = error.filename or args.output
+        complain(f"{where}: {error.strerror}" if error.strerror else str(error))
+        return SOME_FAILED
+    if not report:
+        return USAGE_ERROR
+    print(report, end="")
+    return SOME_FAILED if problems else 0

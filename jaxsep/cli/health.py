@@ -1,0 +1,62 @@
+"""`jaxsep health`: what goes in and out of each layer of a training."""
+
+import argparse
+
+from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "health",
+        help="show what goes in and out of each layer of a training",
+        description="Prints the latest look into each layer of a training and draws all of them"
+        " over time, in WORKDIR/health.png.",
+    )
+    parser.add_argument("workdir", metavar="WORKDIR", help="a training's folder")
+    parser.add_argument("--step", type=int, metavar="N", help="not the latest look but this one")
+    parser.add_argument(
+        "--replay", type=int, metavar="N", help="repeat step N, of those in WORKDIR/failed_steps"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from etils import epath
+
+    from jaxsep.models.files import CheckpointError
+    from jaxsep.plots import figures
+    from jaxsep.processes import quiet_background_errors
+    from jaxsep.training import failures, health_report
+
+    quiet_background_errors()
+    workdir = epath.Path(args.workdir)
+    try:
+        if args.replay is not None:
+            layers, cause, report = failures.replay(workdir, args.replay)
+            health_report.print_layers(layers, f"step {args.replay}, replayed")
+            print("then:", report["cause"] or "nothing found when repeated")
+            print("now: ", cause or "nothing is wrong")
+            return 0
+        steps = health_report.read_metrics(workdir)
+        reports = failures.list_reports(workdir)
+    except (failures.ReplayError, health_report.NoMetricsError, CheckpointError, OSError) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    health_report.print_metrics(steps)
+    for report in reports:
+        print(f"step {report['step']} failed: {report['cause']} (--replay={report['step']})")
+    looks = {step: layers for step in steps if (layers := health_report.layers_at(steps[step]))}
+    if not looks or args.step not in (None, *looks):
+        there = f"there are {', '.join(map(str, sorted(looks)))}" if looks else "there is none yet"
+        complain(f"{workdir}: no look into the layers at that step; {there}")
+        return USAGE_ERROR
+    step = max(looks) if args.step is None else args.step
+    health_report.print_layers(looks[step], f"step {step}")
+    picture = workdir / "health.png"
+    try:
+        figures.save_health(picture, looks, title=str(workdir))
+    except OSError as error:
+        complain(f"{picture}: can't be written ({error.strerror})")
+        return SOME_FAILED
+    print("picture:", picture)
+    return 0

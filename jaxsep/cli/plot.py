@@ -1,0 +1,189 @@
+"""`jaxsep plot`: what separators hear, as a picture, and what they get wrong."""
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, add_models, complain, named_models
+
+if TYPE_CHECKING:
+    from jaxsep.plots.spectra import SeparationError
+    from jaxsep.separation.separator import Separator
+
+LONGEST_DIFFERENCE = 0.5  # seconds between the lengths of a song and of its stems
+MARGIN = 1  # seconds after the drawn part that are heard as well, for the last windows
+
+
+class UnusableError(Exception):
+    """What was asked for can't be drawn; the one-line text says why."""
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "plot",
+        help="draw spectrograms of a song and of the vocals that models find in it",
+        description="Draws spectrograms of a song, of the vocals that models find in it and of the"
+        " true ones; or, with --errors, what leaked into the vocals and what they have lost.",
+    )
+    parser.add_argument("song", type=Path, metavar="SONG", help="an audio file")
+    add_models(parser)
+    parser.add_argument(
+        "--reference", type=Path, metavar="FILE", help="the true vocals, an audio file"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
+    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
+    parser.add_argument(
+        "--errors", action="store_true", help="draw what leaked and what is lost; needs --reference"
+    )
+    parser.add_argument(
+        "--leaked",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="with --errors: audio files of instruments; only what leaked of these is drawn",
+    )
+    parser.add_argument(
+        "--start", type=float, default=0.0, metavar="SECONDS", help="draw from here on"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, metavar="SECONDS", help="draw this long a part"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from etils import epath
+    from tqdm import tqdm
+
+    from jaxsep.audio.reader import AudioError, read_audio
+    from jaxsep.cli.compile_cache import keep_compiled_programs
+    from jaxsep.models.files import CheckpointError
+    from jaxsep.plots import figures
+    from jaxsep.plots.spectra import picture_of
+    from jaxsep.processes import quiet_background_errors
+    from jaxsep.separation.separator import STEMS, Separator
+
+    quiet_background_errors()
+    keep_compiled_programs()
+    try:
+        _check_usage(args)
+        models = named_models(args.model)
+        separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
+        song, rate = read_audio(args.song)
+        stems = [_read_stem(path, song, rate) for path in _stem_paths(args)]
+        part = _part([song, *stems], rate, args)
+    except (UnusableError, ValueError, AudioError, CheckpointError, OSError) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    output, title = epath.Path(args.output), args.song.name
+    if not os.access(args.output.parent, os.W_OK):
+        complain(f"{output}: can't be written (its folder is missing or read-only)")
+        return SOME_FAILED
+    song, *stems = _cut([song, *stems], part[1], rate)
+    progress = tqdm(separators.items(), desc="models", leave=False)
+    try:
+        if args.errors:
+            leaked = " + ".join(path.stem for path in args.leaked or []) or "backing"
+            errors = {
+                name: _find_error(separator, song, stems, rate, part)
+                for name, separator in progress
+            }
+            vocals = picture_of(stems[0], rate, part)
+            figures.save_errors(output, vocals, errors, leaked=leaked, title=title)
+        else:
+            pictures = {"mixture": picture_of(song, rate, part)}
+            for name, separator in progress:
+                vocals = separator(song, rate)["vocals"]
+                pictures[f"vocals, {name}"] = picture_of(vocals, rate, part)
+            if stems:
+                pictures["true vocals"] = picture_of(stems[0], rate, part)
+            figures.save_pictures(output, pictures, title=title)
+    except OSError as error:
+        complain(f"{output}: can't be written ({error.strerror})")
+        return SOME_FAILED
+    print(output)
+    return 0
+
+
+def _find_error(
+    separator: "Separator",
+    song: np.ndarray,
+    stems: list[np.ndarray],
+    sample_rate: int,
+    part: tuple[float, float],
+) -> "SeparationError":
+    """Tells what a model leaks and loses.
+
+    Args:
+      separator: the model.
+      song: `[samples, channels]`.
+      stems: the true vocals, and what may have leaked: by default all that isn't vocals.
+      sample_rate: of all of them, in Hz.
+      part: of the song that counts, in seconds.
+    """
+    from jaxsep.plots.spectra import separation_error
+
+    vocals, *leaked = stems
+    backing = np.sum(leaked, axis=0) if leaked else song - vocals
+    mixture, vocals, backing = (
+        separator.to_format(wave, sample_rate) for wave in (song, vocals, backing)
+    )
+    mask = separator.mask(mixture)
+    return separation_error(mask, mixture, vocals, backing, separator.stft, part)
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if args.errors and args.reference is None:
+        raise UnusableError("--errors needs the true vocals, as --reference")
+    if args.leaked and not args.errors:
+        raise UnusableError("--leaked is for --errors")
+    if not args.seconds > 0:
+        raise UnusableError(f"--seconds={args.seconds:g} must be more than 0")
+    if args.output.suffix.lower() != ".png":
+        raise UnusableError(f"{args.output}: the picture is a PNG file; give it a name in .png")
+    if args.output.is_dir():
+        raise UnusableError(f"{args.output} is a folder; give the picture another name")
+    if args.output.exists() and not args.overwrite:
+        raise UnusableError(f"{args.output} is already there; --overwrite replaces it")
+
+
+def _stem_paths(args: argparse.Namespace) -> list[Path]:
+    """Lists the true vocals first, if they are given, then what may have leaked."""
+    return [path for path in [args.reference, *(args.leaked or [])] if path is not None]
+
+
+def _read_stem(path: Path, song: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Reads a stem at the song's rate and channels, `[samples, channels]`."""
+    import soxr
+
+    from jaxsep.audio.reader import read_audio
+
+    stem, own_rate = read_audio(path)
+    stem = soxr.resample(stem, own_rate, sample_rate)
+    difference = abs(len(stem) - len(song)) / sample_rate
+    if difference > LONGEST_DIFFERENCE:
+        longer = "longer" if len(stem) > len(song) else "shorter"
+        raise UnusableError(f"{path}: {difference:.2f} s {longer} than the song; is it another's?")
+    if stem.shape[1] != song.shape[1]:
+        stem = np.repeat(stem.mean(axis=1, keepdims=True), song.shape[1], axis=1)
+    return stem
+
+
+def _part(
+    waves: list[np.ndarray], sample_rate: int, args: argparse.Namespace
+) -> tuple[float, float]:
+    """Returns where the part to draw begins and ends, in seconds."""
+    duration = min(len(wave) for wave in waves) / sample_rate
+    if not 0 <= args.start < duration:
+        raise UnusableError(f"--start={args.start:g}: {args.song} has {duration:.2f} s only")
+    return args.start, min(duration, args.start + args.seconds)
+
+
+def _cut(waves: list[np.ndarray], end: float, sample_rate: int) -> list[np.ndarray]:
+    """Cuts waveforms to equal lengths; no need to go on for long after the drawn part."""
+    length = min(*map(len, waves), math.ceil((end + MARGIN) * sample_rate))
+    return [wave[:length] for wave in waves]

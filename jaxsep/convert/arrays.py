@@ -1,0 +1,101 @@
+"""What the importers share: arrays by other names become a masker's variables, and a model."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+from flax import linen as nn
+from flax import traverse_util
+
+from jaxsep import models
+from jaxsep.files import new_folder
+from jaxsep.models.files import FOLDER, save_model
+from jaxsep.stft_config import StftConfig
+
+
+class ImportWeightsError(Exception):
+    """There are no usable weights; the one-line message says where and why."""
+
+
+class Target(NamedTuple):
+    """Where an array goes, and how it is turned round on the way."""
+
+    path: tuple[str, ...]
+    convert: Callable[[np.ndarray], np.ndarray]
+
+
+def arrange(
+    masker: nn.Module,
+    sources: Mapping[str, Mapping[str, np.ndarray]],
+    targets: Mapping[str, Mapping[str, Target]],
+    *,
+    unused: Collection[str] = (),
+) -> dict[str, Any]:
+    """Arranges arrays as a masker's variables; those that go to one place are added up.
+
+    Args:
+      masker: whose variables they are.
+      sources: arrays by name, for each source by a word that error messages begin with.
+      targets: of the same sources and names.
+      unused: names of arrays that may be there and go nowhere.
+
+    Raises:
+      ImportWeightsError: if an array is missing, is one too many or has another shape or type.
+    """
+    wanted: dict[Any, Any] = traverse_util.flatten_dict(
+        jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
+    )
+    variables: dict[Any, np.ndarray] = {}
+    for source, arrays in sources.items():
+        if missing := targets[source].keys() - arrays.keys():
+            raise ImportWeightsError(f"{source}: there is no array {min(missing)}")
+        if unknown := arrays.keys() - targets[source].keys() - set(unused):
+            raise ImportWeightsError(f"{source}: {min(unknown)} is no array of this network")
+        for name, (path, convert) in targets[source].items():
+            try:
+                array = convert(arrays[name])
+            except ValueError:  # too few axes
+                array = arrays[name]
+            if (array.shape, array.dtype) != (wanted[path].shape, wanted[path].dtype):
+                raise ImportWeightsError(
+                    f"{source}: {name} of the shape {arrays[name].shape} and the type {array.dtype}"
+                    f" doesn't make {'/'.join(path)}, {wanted[path].shape} of {wanted[path].dtype}"
+                )
+            whole = variables[path] + array if path in variables else array
+            variables[path] = np.ascontiguousarray(whole)
+    return traverse_util.unflatten_dict(variables)
+
+
+def write_model(
+    output: Path,
+    stft: StftConfig,
+    fields: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes a model directory, which holds all of its files or isn't there.
+
+    Args:
+      output: for the model; not there yet.
+      stft: the masker's.
+      fields: that `models.create` makes the masker of, its name among them.
+      variables: the masker's.
+      provenance: where the weights are from, and under which licence; anything that JSON can hold.
+
+    Raises:
+      OSError: if it can't be written.
+    """
+    metadata = {
+        "sdr": None,
+        "stft": dataclasses.asdict(stft),
+        "config": {"model": dict(fields)},
+        "provenance": dict(provenance),
+    }
+    with new_folder(output) as folder:
+        checkpoint = epath.Path(folder) / FOLDER / "0"
+        save_model(checkpoint, variables["params"], variables["statistics"], metadata)

@@ -1,0 +1,104 @@
+"""Models of Open-Unmix's kind, made into the files that its package reads."""
+
+# What is optional may be missing, and has no types.
+# pyright: reportMissingImports=false
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+from flax import linen as nn
+from flax import traverse_util
+
+from jaxsep.convert.openunmix import array_places
+from jaxsep.convert.openunmix_files import SETTING_NAMES, SETTINGS
+from jaxsep.convert.torch_writer import write_torch_file
+from jaxsep.files import new_folder, write_json
+from jaxsep.models import files as model_files
+from jaxsep.models.openunmix import OpenUnmixMasker
+from jaxsep.models.openunmix_targets import OpenUnmixTargets
+
+Writer = Callable[[Path, Mapping[str, np.ndarray]], None]
+
+
+class ExportError(Exception):
+    """A model can't be exported; the one-line message says which and why."""
+
+
+def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "pth") -> None:
+    """Writes the folder of a model's targets as Open-Unmix's training leaves it, or nothing.
+
+    Args:
+      source: a model directory, or one checkpoint.
+      output: for the weights and their settings; not there yet.
+      file_format: of the weights, one of `WRITERS`.
+
+    Raises:
+      ExportError: if the model is of another kind, there is something at `output`, or a package is
+        missing.
+      jaxsep.models.files.CheckpointError: if there is no sound checkpoint.
+      OSError: if the files can't be written.
+    """
+    if output.exists():
+        raise ExportError(f"{output} is already there; give the weights another folder")
+    checkpoint, masker, variables = model_files.restore_best(source)
+    networks = _networks(masker, variables)
+    if not networks:
+        raise ExportError(
+            f"{source}: a model of another kind than Open-Unmix's package runs; give one of"
+            " `jaxsep import-openunmix` or of configs/openunmix.py"
+        )
+    stft = masker.stft
+    settings = {key: getattr(stft, field) for field, key in SETTING_NAMES.items()}
+    provenance = model_files.read_metadata(checkpoint).get("provenance")
+    with new_folder(output) as folder:
+        for target, (network, leaves) in networks.items():
+            shape = {"hidden_size": network.hidden_size, "unidirectional": network.is_causal}
+            WRITERS[file_format](folder / f"{target}.{file_format}", to_arrays(leaves, network))
+            notes = {"args": {**settings, **shape}, "provenance": provenance}
+            write_json(folder / f"{target}.json", notes)
+        write_json(folder / SETTINGS, settings)
+
+
+def _networks(
+    masker: nn.Module, variables: Mapping[str, Any]
+) -> dict[str, tuple[OpenUnmixMasker, Mapping[str, Any]]]:
+    """Returns each target's network and its variables; nothing if they are of another kind."""
+    if isinstance(masker, OpenUnmixMasker):
+        return {"vocals": (masker, variables)}
+    if not isinstance(masker, OpenUnmixTargets):
+        return {}
+    return {
+        target: (network, {name: tree[target] for name, tree in variables.items()})
+        for target, network in masker.maskers().items()
+    }
+
+
+def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str, np.ndarray]:
+    """Returns a masker's variables as the arrays of a state_dict, by their names in the package.
+
+    Of the two biases of its LSTM the second is zero, and no batch has been counted.
+    """
+    leaves = traverse_util.flatten_dict(variables)
+    arrays = {
+        name: np.ascontiguousarray(np.asarray(leaves[place]).T)
+        for name, place in array_places(masker)
+    }
+    second = {name: np.zeros_like(arrays[name]) for name in arrays if "bias_hh" in name}
+    counts = {f"bn{number}.num_batches_tracked": np.array(0) for number in (1, 2, 3)}
+    return {**arrays, **second, **counts}
+
+
+def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise ExportError(
+            "safetensors isn't installed; run `pip install safetensors`, or export as pth"
+        ) from error
+    save_file(dict(arrays), path)
+
+
+WRITERS: dict[str, Writer] = {"pth": write_torch_file, "safetensors": _write_safetensors}

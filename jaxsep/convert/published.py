@@ -1,0 +1,38 @@
+"""Models that others have published and that go by a name; imported at first use, then cached."""
+
+import logging
+
+import filelock
+import platformdirs
+from etils import epath
+
+from jaxsep.convert import spleeter
+from jaxsep.models.files import OWN, CheckpointError
+
+SPLEETER = "spleeter-2stems"
+NAMES = (OWN, SPLEETER)
+
+
+def resolve(path: epath.PathLike) -> epath.PathLike:
+    """Returns the model directory that a published model's name stands for.
+
+    Other paths are returned as they are, and so is that of a folder of that name.
+
+    Raises:
+      CheckpointError: If the model can't be imported.
+    """
+    if str(path) != SPLEETER or epath.Path(path).exists():
+        return path
+    model = platformdirs.user_cache_path("jaxsep") / "models" / SPLEETER
+    try:
+        model.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{model}.lock"):  # two at once: the second one waits
+            if not model.exists():
+                folder = spleeter.installed_weights()
+                logging.warning("importing the weights in %s to %s, once", folder, model)
+                spleeter.import_weights(folder, model)
+    except spleeter.ImportWeightsError as error:
+        raise CheckpointError(f"{SPLEETER}: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: {model} can't be written ({error})") from error
+    return model

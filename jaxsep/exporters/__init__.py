@@ -1,1 +1,0 @@
-"""Models of jaxsep, made into what other programs read."""

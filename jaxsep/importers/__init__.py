@@ -1,1 +1,0 @@
-"""Weights that others trained and published, made into checkpoints of jaxsep."""

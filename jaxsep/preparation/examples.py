@@ -1,0 +1,232 @@
+"""From a song's waveforms to the segments of a data set; `--remixes` are made here too."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import librosa
+import numpy as np
+import soxr
+
+from jaxsep.collections.source import Song, TrackError
+from jaxsep.data.records import INT16_SCALE, MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
+from jaxsep.stft_config import StftConfig
+
+REMIX_GAINS = (0.25, 1.25)
+# Playing faster raises pitch and formants, so another speed sounds like another singer.
+REMIX_SPEED = 1.25
+SILENCE = 10 ** (-60 / 20)  # root mean square up to which a segment isn't stored as waveform
+MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a data set's examples look like.
+
+    Attributes:
+      stft: format and transform of the magnitudes.
+      targets: the stems that are stored, magnitudes beside the mixture's; of these, `vocals` and
+        `accompaniment` always.
+      segment_frames: length of an example; a track's last one is shorter.
+      remixes: further passes over the training tracks, with vocals and accompaniment of
+        different tracks.
+      seed: decides the remixes.
+      representation: one of `records.REPRESENTATIONS`.
+    """
+
+    stft: StftConfig
+    targets: tuple[str, ...]
+    segment_frames: int
+    remixes: int
+    seed: int
+    representation: str = MAGNITUDE
+
+
+def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
+    """Brings a song to the data set's sample rate and channels.
+
+    Returns:
+      float32 `[samples, channels]` for `mixture`, `vocals`, `accompaniment` and the other targets.
+      Always mixture = vocals + accompaniment: where a released mixture is used, the accompaniment
+      is what it leaves when the vocals are taken out. A data set of waveforms takes voices without
+      accompaniment as well, and the reverse; what a song hasn't is missing.
+
+    Raises:
+      TrackError: if a stem is missing, lengths or channels differ, or it is too loud for float16.
+    """
+    waveforms = dict(song.stems)
+    if song.mixture is not None:
+        waveforms["mixture"] = song.mixture
+    is_partial = settings.representation == WAVEFORM
+    _check_shapes(waveforms, is_partial=is_partial)
+    waveforms = {
+        name: librosa.resample(
+            _to_channels(wave, settings.stft.channels),
+            orig_sr=song.sample_rate,
+            target_sr=settings.stft.sample_rate,
+            axis=0,
+        )
+        for name, wave in waveforms.items()
+    }
+    if "mixture" in waveforms and "vocals" in waveforms:
+        waveforms["accompaniment"] = waveforms["mixture"] - waveforms["vocals"]
+    elif "accompaniment" not in waveforms:
+        rest = [wave for name, wave in waveforms.items() if name not in ("mixture", "vocals")]
+        if rest:
+            waveforms["accompaniment"] = np.sum(rest, axis=0)
+    parts = [waveforms[name] for name in REQUIRED_TARGETS if name in waveforms]
+    waveforms.setdefault("mixture", np.sum(parts, axis=0))
+    if is_partial:
+        return {
+            name: waveforms[name] for name in ("mixture", *settings.targets) if name in waveforms
+        }
+    loudest = max(float(np.abs(wave).max()) for wave in waveforms.values())
+    limit = MAGNITUDE_LIMIT / settings.stft.full_scale / 2 / max(1, *REMIX_GAINS)
+    if loudest > limit:
+        raise TrackError(
+            f"peaks at {loudest:.3g} times full scale, over {limit:.0f}; scale it down"
+        )
+    missing = [name for name in settings.targets if name not in waveforms]
+    if missing:
+        raise TrackError(f"has no stem {missing[0]!r}, only {', '.join(sorted(song.stems))}")
+    return {name: waveforms[name] for name in ("mixture", *settings.targets)}
+
+
+def _check_shapes(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
+    if not is_partial and "vocals" not in waveforms:
+        raise TrackError(f"has no stem 'vocals', only {', '.join(sorted(waveforms))}")
+    if not is_partial and len(waveforms) < 2:
+        raise TrackError("has vocals alone; give it an accompaniment, or drums, bass and other")
+    if waveforms.keys() == {"mixture"}:
+        raise TrackError("has a mixture and no stems")
+    for axis, unit in ((0, "samples"), (1, "channels")):
+        sizes = {name: wave.shape[axis] for name, wave in waveforms.items()}
+        if len(set(sizes.values())) > 1:
+            raise TrackError(f"stems differ in {unit}: {_join(sizes)}; make them equal")
+    if not len(next(iter(waveforms.values()))):
+        raise TrackError("is empty")
+
+
+def _join(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
+def _to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
+    if waveform.shape[1] == channels:
+        return waveform
+    if channels == 1:
+        return waveform.mean(axis=1, keepdims=True)
+    if waveform.shape[1] == 1:
+        return np.repeat(waveform, channels, axis=1)
+    raise TrackError(f"has {waveform.shape[1]} channels; {channels} or 1 can be used")
+
+
+def segment_waveforms(
+    waveforms: dict[str, np.ndarray], settings: Settings
+) -> Iterator[tuple[float, str, np.ndarray]]:
+    """Yields a track's segments: start in seconds, stem, and int16 `[samples, channels]`.
+
+    A track that exceeds full scale anywhere is scaled down as a whole. Silent segments are left
+    out.
+
+    Args:
+      waveforms: of `to_format`; the mixture isn't used.
+      settings: of the data set.
+    """
+    stems = {name: wave for name, wave in waveforms.items() if name in settings.targets}
+    peak = max(float(np.abs(wave).max()) for wave in stems.values())
+    scale = (INT16_SCALE - 1) / max(1.0, peak)
+    length = settings.segment_frames * settings.stft.hop_length
+    for start in range(0, len(waveforms["mixture"]), length):
+        for name, wave in stems.items():
+            part = wave[start : start + length]
+            if np.sqrt(np.square(part).mean()) > SILENCE:
+                yield (
+                    start / settings.stft.sample_rate,
+                    name,
+                    np.rint(scale * part).astype(np.int16),
+                )
+
+
+def segment_magnitudes(
+    waveforms: dict[str, np.ndarray], settings: Settings
+) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
+    """Yields a track's segments as (start in seconds, float32 `[frames, channels, bins]` each)."""
+    for start, length in _segment_bounds(waveforms["mixture"], settings):
+        parts = {name: _cut(wave, start, length) for name, wave in waveforms.items()}
+        yield _seconds(start, settings), _magnitudes(parts, settings.stft)
+
+
+def remix_magnitudes(
+    track: dict[str, np.ndarray], partner: dict[str, np.ndarray], key: str, settings: Settings
+) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
+    """Yields like `segment_magnitudes`, with the accompaniment taken from another track.
+
+    Voice and backing are played at random speeds (up to `REMIX_SPEED` times slower or faster). In
+    each segment both have a random gain (`REMIX_GAINS`) and may have their channels swapped; the
+    backing is a random part of the partner, silent where that ends.
+
+    Args:
+      track: waveforms of `to_format`; its vocals are used.
+      partner: likewise; all but its vocals is used.
+      key: names the pass and the track, and together with the settings' seed decides everything.
+    """
+    digest = hashlib.sha256(f"{settings.seed}/{key}".encode()).digest()
+    rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    backing = [name for name in partner if name not in ("mixture", "vocals")]
+    # Steps of 1 %: the resampler's filters depend on the ratio.
+    limit = round(100 * np.log(REMIX_SPEED))
+    speed, backing_speed = np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
+    track = {"vocals": _play(track["vocals"], speed)}
+    partner = {name: _play(partner[name], backing_speed) for name in backing}
+    for start, length in _segment_bounds(track["vocals"], settings):
+        latest = max(0, len(partner["accompaniment"]) - length)
+        backing_start = int(rng.integers(0, latest, endpoint=True))
+        vocals_gain, backing_gain = rng.uniform(*REMIX_GAINS, size=2).astype(np.float32)
+        vocals_swap, backing_swap = rng.choice([1, -1], size=2)
+        parts = {"vocals": vocals_gain * _cut(track["vocals"], start, length)[:, ::vocals_swap]}
+        for name in backing:
+            cut = _cut(partner[name], backing_start, length)
+            parts[name] = backing_gain * cut[:, ::backing_swap]
+        parts["mixture"] = parts["vocals"] + parts["accompaniment"]
+        parts = {name: parts[name] for name in ("mixture", *settings.targets)}
+        yield _seconds(start, settings), _magnitudes(parts, settings.stft)
+
+
+def _play(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """Returns a waveform `[samples, channels]` played `speed` times faster."""
+    return soxr.resample(waveform, speed, 1.0)
+
+
+def _segment_bounds(waveform: np.ndarray, settings: Settings) -> Iterator[tuple[int, int]]:
+    """Yields (first sample, samples) that each segment's frames cover."""
+    stft = settings.stft
+    frames = stft.num_frames(len(waveform))
+    for first in range(0, frames, settings.segment_frames):
+        count = min(settings.segment_frames, frames - first)
+        yield (
+            first * stft.hop_length - stft.n_fft // 2,
+            (count - 1) * stft.hop_length + stft.n_fft,
+        )
+
+
+def _seconds(start: int, settings: Settings) -> float:
+    """Returns the time of a segment's first frame's centre."""
+    return (start + settings.stft.n_fft // 2) / settings.stft.sample_rate
+
+
+def _cut(waveform: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Returns `length` samples from `start` on, with zeros beyond the ends."""
+    inside = waveform[max(0, start) : max(0, start + length)]
+    before = min(length, max(0, -start))
+    return np.pad(inside, ((before, length - before - len(inside)), (0, 0)))
+
+
+def _magnitudes(parts: dict[str, np.ndarray], stft: StftConfig) -> dict[str, np.ndarray]:
+    magnitudes = {}
+    for name, wave in parts.items():
+        spectrum = librosa.stft(
+            wave.T, n_fft=stft.n_fft, hop_length=stft.hop_length, window="hann", center=False
+        )
+        magnitudes[name] = np.abs(spectrum).transpose(2, 0, 1)
+    return magnitudes

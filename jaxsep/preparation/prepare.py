@@ -1,0 +1,229 @@
+"""Writes a collection of songs as a data set: in parallel, restartable, the same bytes always.
+
+The training, validation and test tracks are divided into groups of about one shard. A group is
+done when its marker (a JSON file, written last and renamed into place) is there; an interrupted
+preparation continues with the groups that have none. In the end the finished shards get their
+final names and the manifest makes them a data set.
+"""
+
+import concurrent.futures
+import os
+import shutil
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets.public_api as tfds
+from etils import epath
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from jaxsep.collections.source import SPLITS, PreparationError, Source, Track
+from jaxsep.data import records, tfrecord
+from jaxsep.files import read_json, write_json
+from jaxsep.preparation.examples import Settings
+from jaxsep.preparation.job import claim_folder, describe_job
+from jaxsep.preparation.shards import (
+    SHARD_BYTES,
+    BadTrackError,
+    Group,
+    merge_statistics,
+    write_group,
+)
+from jaxsep.processes import ignored_interrupts, worker_pool
+from jaxsep.version import __version__
+
+PROGRESS_BAR = "{l_bar}{bar}| {n}/{total} s of music [{elapsed}, {remaining} left]"
+
+
+def prepare(
+    source: Source, output: Path, settings: Settings, *, workers: int, skip_bad: bool = False
+) -> records.Dataset:
+    """Prepares a data set, or finishes its interrupted preparation.
+
+    Args:
+      source: the collection.
+      output: folder of the data set; made if need be.
+      settings: what the examples look like.
+      workers: processes; the result doesn't depend on their number.
+      skip_bad: leave tracks out that can't be used, instead of stopping at the first.
+
+    Raises:
+      PreparationError: if a track can't be used, `output` holds something else, or the disk is too
+        small.
+    """
+    tracks = source.tracks()
+    if not any(track.split == "train" for track in tracks):
+        raise PreparationError(f"{source.root}: no training tracks; they belong in its train/")
+    if settings.remixes and sum(track.split == "train" for track in tracks) < 2:
+        raise PreparationError("remixes need at least two training tracks; use --remixes=0")
+    job = describe_job(source, settings, tracks)
+    if claim_folder(output, job):
+        return records.load_dataset(output)
+    groups = _plan(tracks, settings)
+    try:
+        with FileLock(output / records.UNFINISHED / "lock", blocking=False):
+            todo = [group for group in groups if not _marker(output, group).exists()]
+            _check_disk(output, todo, settings)
+            _run(source, output / records.UNFINISHED, settings, todo, workers, skip_bad)
+            _finish(source, output, settings, groups, job)
+    except Timeout as error:
+        raise PreparationError(f"{output}: another preparation is at work here") from error
+    shutil.rmtree(output / records.UNFINISHED)
+    return records.load_dataset(output)
+
+
+def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
+    """Divides the tracks of each split and pass into groups of about one shard."""
+    groups = []
+    for split in SPLITS:
+        here = [track for track in tracks if track.split == split]
+        for remix in range(1 + (settings.remixes if split == "train" else 0)):
+            lenders = _lenders(here, remix, settings.seed) if remix else [None] * len(here)
+            members, size = [], 0.0
+            for track, lender in zip(here, lenders, strict=True):
+                if members and size + _expected_bytes(track, settings) > SHARD_BYTES:
+                    groups.append(_group(split, remix, len(groups), members))
+                    members, size = [], 0.0
+                members.append((track, lender))
+                size += _expected_bytes(track, settings)
+            if members:
+                groups.append(_group(split, remix, len(groups), members))
+    return groups
+
+
+def _group(split: str, remix: int, number: int, members: list) -> Group:
+    return Group(f"{split}-{remix}-{number:05d}", split, remix, tuple(members))
+
+
+def _lenders(tracks: list[Track], remix: int, seed: int) -> list[Track]:
+    """Returns, for each track, another one that lends its accompaniment; each lends once."""
+    order = np.random.default_rng([seed, remix]).permutation(len(tracks))
+    lender = dict(zip(order, np.roll(order, 1), strict=True))
+    return [tracks[lender[index]] for index in range(len(tracks))]
+
+
+def _expected_bytes(track: Track, settings: Settings) -> float:
+    stft = settings.stft
+    if settings.representation == records.WAVEFORM:
+        values = track.seconds * stft.sample_rate * stft.channels * len(settings.targets)
+        return 1.001 * values * np.dtype(np.int16).itemsize
+    frames = track.seconds * stft.sample_rate / stft.hop_length + 1
+    values = frames * stft.channels * stft.bins * (1 + len(settings.targets))
+    return 1.001 * values * np.dtype(np.float16).itemsize  # names and framing add a little
+
+
+def _check_disk(output: Path, todo: list[Group], settings: Settings) -> None:
+    needed = sum(_expected_bytes(track, settings) for group in todo for track, _ in group.tracks)
+    free = shutil.disk_usage(output).free
+    if needed * 1.02 > free:
+        raise PreparationError(
+            f"{output}: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; make room or"
+            " choose another --output"
+        )
+
+
+def _run(
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    todo: list[Group],
+    workers: int,
+    skip_bad: bool,
+) -> None:
+    """Writes the groups in worker processes, showing the progress in seconds of music."""
+    seconds = {group: round(sum(t.seconds for t, _ in group.tracks)) for group in todo}
+    try:
+        with worker_pool(workers) as executor:
+            with ignored_interrupts():
+                futures = {
+                    executor.submit(write_group, source, folder, settings, group, skip_bad): group
+                    for group in todo
+                }
+            total = sum(seconds.values())
+            with tqdm(total=total, desc="preparing", bar_format=PROGRESS_BAR) as progress:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+                    progress.update(seconds[futures[future]])
+    except BrokenProcessPool as error:
+        raise PreparationError(
+            "a worker process died, most likely for want of memory; use fewer --workers"
+        ) from error
+    except BadTrackError as error:
+        raise PreparationError(f"{error} (--skip_bad leaves such tracks out)") from None
+
+
+def _marker(output: Path, group: Group) -> Path:
+    return output / records.UNFINISHED / f"{group.name}.json"
+
+
+def _finish(
+    source: Source, output: Path, settings: Settings, groups: list[Group], job: dict[str, Any]
+) -> None:
+    """Gives the shards their final names and writes metadata, statistics and the manifest."""
+    markers = {group: read_json(_marker(output, group)) for group in groups}
+    splits = {}
+    for split in SPLITS:
+        here = [markers[group] for group in groups if group.split == split]
+        shards = [shard for marker in here for shard in marker["shards"]]
+        tracks = [track for marker in here for track in marker["tracks"]]
+        if not tracks:
+            continue
+        for number, shard in enumerate(shards):
+            unfinished = output / records.UNFINISHED / shard["file"]
+            shard["file"] = tfrecord.shard_name(source.name, split, number, len(shards))
+            if unfinished.exists():  # else an interrupted run has renamed it
+                os.replace(unfinished, output / shard["file"])
+        splits[split] = {
+            "num_tracks": len(tracks),
+            "num_examples": sum(shard["records"] for shard in shards),
+            "seconds": sum(track["seconds"] for track in tracks),
+            "shards": shards,
+        }
+        if settings.representation == records.WAVEFORM:
+            splits[split]["stem_records"] = [r for marker in here for r in marker["stem_records"]]
+    skipped = {s["track"]: s for marker in markers.values() for s in marker["skipped"]}
+    if "train" not in splits:
+        raise PreparationError("no training track could be used: " + "; ".join(skipped))
+    statistics = [marker["statistics"] for group, marker in markers.items()]
+    write_json(output / records.STATISTICS, merge_statistics(statistics))
+    _write_tfds_metadata(source, output, settings, splits)
+    manifest = {
+        **job,
+        "jaxsep_version": __version__,
+        "scaling": "none: librosa's convention, a full-scale sine has magnitude n_fft / 4",
+        "splits": splits,
+        "sources": [track for marker in markers.values() for track in marker["tracks"]],
+        "skipped": list(skipped.values()),
+    }
+    write_json(output / records.MANIFEST, manifest)
+
+
+def _write_tfds_metadata(
+    source: Source, output: Path, settings: Settings, splits: dict[str, Any]
+) -> None:
+    """Writes what `tfds.builder_from_directory` needs."""
+    template = records.FILE_TEMPLATE
+    split_infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard["records"] for shard in info["shards"]],
+            num_bytes=sum(shard["bytes"] for shard in info["shards"]),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=epath.Path(output),
+                template=template,
+                dataset_name=source.name,
+                split=split,
+                filetype_suffix="tfrecord",
+            ),
+        )
+        for split, info in splits.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(output),
+        features=records.example_features(settings.stft, settings.targets, settings.representation),
+        split_infos=split_infos,
+        filename_template=template,
+        check_data=False,
+    )

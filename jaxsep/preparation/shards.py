@@ -1,0 +1,210 @@
+"""A worker's part of a preparation: some tracks become finished shards."""
+
+import dataclasses
+import hashlib
+import os
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxsep.collections.source import Source, Track, TrackError
+from jaxsep.data import records, tfrecord
+from jaxsep.files import write_json
+from jaxsep.preparation.examples import (
+    Settings,
+    remix_magnitudes,
+    segment_magnitudes,
+    segment_waveforms,
+    to_format,
+)
+from jaxsep.stft_config import StftConfig
+
+SHARD_BYTES = 128 * 2**20
+
+
+class BadTrackError(Exception):
+    """A track can't be used; the message names it and says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Some tracks whose examples fill about one shard, or one long track.
+
+    Attributes:
+      name: stem of its files' names, unique in the data set.
+      split: of all its tracks.
+      remix: 0 for the songs themselves, else the number of the remixing pass.
+      tracks: with, in a remixing pass, the track that lends its accompaniment.
+    """
+
+    name: str
+    split: str
+    remix: int
+    tracks: tuple[tuple[Track, Track | None], ...]
+
+
+def write_group(
+    source: Source, folder: Path, settings: Settings, group: Group, skip_bad: bool
+) -> None:
+    """Writes a group's shards and then its marker, `NAME.json`: what was done, in JSON.
+
+    Raises:
+      BadTrackError: at the first track that can't be used, unless `skip_bad`.
+    """
+    codec = records.ExampleCodec(settings.stft, settings.targets, settings.representation)
+    statistics = Statistics(settings.stft)
+    tracks, skipped, stem_records = [], [], []
+    with ShardWriter(folder, group.name) as writer:
+        for track, partner in group.tracks:
+            try:
+                waveforms = _load(source, track, settings)
+                lender = _load(source, partner, settings) if partner else None
+                files = [_hash_file(source.root, file) for file in track.files]
+            except BadTrackError as error:
+                if not skip_bad:
+                    raise
+                use = f"{group.split}/{track.name}" + (f", remix {group.remix}" if partner else "")
+                skipped.append({"track": use, "reason": str(error)})
+                continue
+            if lender is None:
+                seconds = len(waveforms["mixture"]) / settings.stft.sample_rate
+                tracks.append(
+                    {"track": track.name, "split": group.split, "seconds": seconds, "files": files}
+                )
+            key = f"pass {group.remix}, {track.name}"
+            counted = statistics if group.split == "train" and group.remix == 0 else None
+            for example in _examples(waveforms, lender, key, settings, counted):
+                writer.write(codec.encode({**example, "track": track.name}))
+                if "stem" in example:
+                    stem_records.append([track.name, example["stem"], example["start"]])
+    marker = {
+        "shards": writer.shards,
+        "tracks": tracks,
+        "skipped": skipped,
+        "stem_records": stem_records,
+        "statistics": statistics.sums(),
+    }
+    write_json(folder / f"{group.name}.json", marker)
+
+
+def _examples(
+    waveforms: dict[str, np.ndarray],
+    lender: dict[str, np.ndarray] | None,
+    key: str,
+    settings: Settings,
+    statistics: "Statistics | None",
+) -> Iterator[dict[str, typing.Any]]:
+    """Yields a track's examples, without its name, and counts its mixtures in the statistics."""
+    if settings.representation == records.WAVEFORM:
+        for start, stem, waveform in segment_waveforms(waveforms, settings):
+            yield {"waveform": waveform, "stem": stem, "start": start}
+        # Training makes other mixtures; that of the track's own stems is one of the kind.
+        if statistics is not None:
+            mixture = {"mixture": waveforms["mixture"]}
+            for _, magnitudes in segment_magnitudes(mixture, settings):
+                statistics.add(magnitudes["mixture"])
+        return
+    segments = (
+        remix_magnitudes(waveforms, lender, key, settings)
+        if lender
+        else segment_magnitudes(waveforms, settings)
+    )
+    for start, magnitudes in segments:
+        if statistics is not None:
+            statistics.add(magnitudes["mixture"])
+        yield {"start": start, **{name: m.astype(np.float16) for name, m in magnitudes.items()}}
+
+
+def _load(source: Source, track: Track, settings: Settings) -> dict[str, np.ndarray]:
+    try:
+        return to_format(source.load(track), settings)
+    except (TrackError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise BadTrackError(f"{track.split}/{track.name}: {reason}") from None
+
+
+class ShardWriter:
+    """Writes records to files of about `SHARD_BYTES`, each renamed into place when it is whole."""
+
+    def __init__(self, folder: Path, name: str):
+        self.shards: list[dict[str, typing.Any]] = []
+        self._folder = folder
+        self._name = name
+        self._file: typing.BinaryIO | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, exc_type, *_) -> None:
+        if exc_type is None:
+            self._close()
+        elif self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink()
+
+    def write(self, payload: bytes) -> None:
+        if self._file is None:
+            file = f"{self._name}-{len(self.shards):03d}.tfrecord"
+            self.shards.append({"file": file, "records": 0, "bytes": 0})
+            self._file = (self._folder / f"{file}.part").open("wb")
+        shard = self.shards[-1]
+        shard["bytes"] += tfrecord.write_record(self._file, payload)
+        shard["records"] += 1
+        if shard["bytes"] >= SHARD_BYTES:
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())  # or a power cut could leave a hollow file under this name
+        self._file.close()
+        path = self._folder / self.shards[-1]["file"]
+        os.replace(self._file.name, path)
+        self.shards[-1]["sha256"] = _sha256(path)
+        self._file = None
+
+
+class Statistics:
+    """Per-bin sums of magnitudes and of their logarithms, over frames and channels."""
+
+    def __init__(self, stft: StftConfig):
+        self._floor = stft.magnitude_floor
+        self._count = 0
+        self._sums = np.zeros((4, stft.bins))
+
+    def add(self, magnitude: np.ndarray) -> None:
+        rows = magnitude.astype(np.float64).reshape(-1, magnitude.shape[-1])
+        logs = np.log(rows + self._floor)
+        self._count += len(rows)
+        self._sums += [rows.sum(0), np.square(rows).sum(0), logs.sum(0), np.square(logs).sum(0)]
+
+    def sums(self) -> dict[str, typing.Any]:
+        return {"count": self._count, "sums": self._sums.tolist()}
+
+
+def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float]]:
+    """Combines the groups' sums to what `records.Dataset.statistics` describes."""
+    count = sum(part["count"] for part in parts)
+    sums = np.sum([part["sums"] for part in parts], axis=0)
+    mean, square, log_mean, log_square = sums / count
+    # No bin may stand so still that dividing by its deviation blows up noise.
+    std = np.sqrt(np.maximum(square - mean**2, (1e-4 * mean.max()) ** 2))
+    log_std = np.sqrt(np.maximum(log_square - log_mean**2, 1e-2))
+    values = (mean, std, log_mean, log_std)
+    return {
+        name: [float(np.float32(v)) for v in value]
+        for name, value in zip(records.STATISTICS_FIELDS, values, strict=True)
+    }
+
+
+def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:
+    path = (root or Path()) / file
+    return {"file": file, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,104 @@
+"""Signals, worker processes and background threads that end in good order."""
+
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class StopRequest:
+    """Turns a first Ctrl-C or SIGTERM into a request; a second one interrupts at once.
+
+    A context manager. Outside the main thread, where Python takes no signals, it does nothing.
+
+    Args:
+      notice: what the first signal leads to, for the user.
+
+    Attributes:
+      number: of the first signal that came, or 0.
+    """
+
+    def __init__(self, notice: str):
+        self.number = 0
+        self._notice = notice
+        self._previous = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+        name = signal.Signals(number).name
+        notice = f"\n{name}: {self._notice}; once more: stopping at once\n"
+        os.write(2, notice.encode())  # sys.stderr may be in the middle of a write
+
+
+@contextlib.contextmanager
+def worker_pool(
+    workers: int, initializer: Callable[[], object] | None = None
+) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """Runs worker processes, which an error ends at once.
+
+    Args:
+      workers: their number.
+      initializer: called in each of them first.
+    """
+    executor = concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer
+    )
+    try:
+        yield executor
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def ignored_interrupts() -> Iterator[None]:
+    """Starts processes deaf to Ctrl-C: the parent ends its workers itself, without their noise."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def quiet_background_errors() -> None:
+    """Leaves out what Orbax's and TensorStore's threads print about a failed read or write.
+
+    The failure itself is raised as an exception all the same. For programs, which report that.
+    """
+
+    def report(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+    sys.unraisablehook = report
+    logging.getLogger("absl").addFilter(is_wanted)

@@ -1,0 +1,183 @@
+"""Saving a training's checkpoints in the background, and going on from them."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+
+from jaxsep.files import absolute
+from jaxsep.models.files import (
+    FOLDER,
+    CheckpointError,
+    as_checkpoint_error,
+    as_os_error,
+    checkpoint_folders,
+    read_metadata,
+    read_score,
+    sign,
+    verify,
+)
+from jaxsep.training.state import TrainState
+
+DAMAGED = "damaged-{step}"  # folder in the workdir for what could not be restored
+KEEP_LATEST = 2
+
+
+class Checkpointer:
+    """Saves and restores the training of one workdir, in the background.
+
+    The latest `KEEP_LATEST` checkpoints and the one of the highest `sdr` are kept. What a killed
+    process left half written is removed.
+
+    Raises:
+      OSError: if the folder can't be used.
+    """
+
+    def __init__(self, workdir: epath.Path):
+        self._workdir = absolute(workdir)
+        self._folder = self._workdir / FOLDER
+        self._scores = {int(p.name): read_score(p) for p in checkpoint_folders(self._folder)}
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_LatestAndBest(self._scores), cleanup_tmp_directories=True
+        )
+        with as_os_error(self._folder, "opened"):
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
+        """Saves in the background; `metadata["sdr"]` is the score, or None.
+
+        A step that is saved already isn't saved again.
+
+        Raises:
+          OSError: if this checkpoint or the one before can't be written.
+        """
+        step = int(state.step)
+        if step == self._manager.latest_step():
+            return
+        model, training = _split(state)
+        self._scores[step] = metadata["sdr"]
+        metadata = sign({"model": model, "training": training}, metadata)
+        with as_os_error(self._folder, "saved"):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(model),
+                    training=ocp.args.StandardSave(training),
+                    metadata=ocp.args.JsonSave(metadata),
+                ),
+            )
+
+    def restore_latest(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """Returns the newest sound checkpoint's state and metadata, or None without checkpoints.
+
+        A damaged one is named in the log, moved to `WORKDIR/damaged-STEP`, and the one before
+        taken.
+
+        Args:
+          state: any state of the right shapes and shardings.
+
+        Raises:
+          CheckpointError: if none of those that are there is sound, or the processes don't agree
+            on which is.
+        """
+        restored, problems = None, {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._restore(step, state)
+                break
+            except CheckpointError as error:
+                problems[step] = error
+        found = int(restored[0].step) if restored else -1
+        steps = multihost_utils.process_allgather(np.int32(found)).ravel().tolist()
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"{self._folder}: the processes could restore different steps, {steps} (-1: none);"
+                " nothing was changed; start again"
+            )
+        if problems and not restored:
+            raise CheckpointError(
+                f"{'; '.join(map(str, problems.values()))}; no sound one is left: delete"
+                f" {self._folder} to begin anew"
+            )
+        if problems:
+            if jax.process_index() == 0:
+                for step, problem in problems.items():
+                    self._move_away(step, problem)
+            multihost_utils.sync_global_devices("damaged checkpoints are away")
+            self._manager.reload()
+        return restored
+
+    def _restore(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        path = self._folder / str(step)
+        model, training = _split(jax.tree.map(ocp.tree.to_shape_dtype_struct, state))
+        metadata = read_metadata(path)
+        with as_checkpoint_error(path):
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(model),
+                    training=ocp.args.StandardRestore(training),
+                ),
+            )
+        for item in ("model", "training"):
+            verify(path, restored[item], metadata["crc32c"][item])
+        return _join(state, restored["model"], restored["training"]), metadata
+
+    def _move_away(self, step: int, problem: CheckpointError) -> None:
+        target = self._workdir / DAMAGED.format(step=step)
+        logging.warning("%s; moved to %s", problem, target)
+        if target.exists():
+            target.rmtree()
+        (self._folder / str(step)).rename(target)
+
+    def close(self) -> None:
+        """Waits for what is being saved.
+
+        Raises:
+          OSError: if it can't be written.
+        """
+        with as_os_error(self._folder, "saved"):
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+class _LatestAndBest:
+    """Keeps the latest `KEEP_LATEST` checkpoints and the best (Orbax's `PreservationPolicy`).
+
+    Orbax's own policy for the best forgets the scores when a training goes on after a stop.
+
+    Args:
+      scores: by step; None without one.
+    """
+
+    def __init__(self, scores: dict[int, float | None]):
+        self._scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        scored = {step: score for step in steps if (score := self._scores.get(step)) is not None}
+        kept = {*sorted(steps)[-KEEP_LATEST:], *sorted(scored, key=scored.__getitem__)[-1:]}
+        return [step in kept for step in steps]
+
+
+def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides a state into what separation needs and what only training does."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    del fields["statistics"], fields["ema_params"]
+    if state.ema_params is None:
+        del fields["params"]
+    return state.variables, fields
+
+
+def _join(state: TrainState, model: dict[str, Any], training: dict[str, Any]) -> TrainState:
+    """Makes a state of what `_split` divided."""
+    average = "params" if state.ema_params is None else "ema_params"
+    statistics = model["statistics"]
+    return state.replace(**training, **{average: model["params"], "statistics": statistics})

@@ -1,0 +1,212 @@
+"""What goes in and out of each layer, and how its parameters fare.
+
+A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numbers:
+
+* `in_rms`, `in_max`, `out_rms`, `out_max`: root mean square and largest size of its activations;
+* `dead`: share of its ReLU units that answered 0 to every frame of the batch;
+* `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm_scan.SATURATED`), or of the mask's
+  values so near that hardly any gradient passes (`SATURATED_MASK`);
+* `cell_max`: largest LSTM cell state;
+* `grad_norm` (before clipping), `param_norm`, and `update_ratio`: size of the update that was
+  made over that of the parameters.
+
+Padding behind short examples counts as frames.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from jaxsep.models.layers import Dense, MaskHead
+from jaxsep.sharding import batch_sharding, replicated
+from jaxsep.training.losses import LossFn
+from jaxsep.training.step import Batch, accumulate, make_loss_fn, step_key
+
+LayerNumbers = dict[str, dict[str, Any]]
+SATURATED_MASK = 1e-6
+# What names an example of a training batch, beside its loss.
+ORIGIN = ("record", "first_frame", "swapped", "num_frames")
+
+
+def make_examine(
+    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int = 1, seed: int = 0
+) -> Callable[[Any, Any, Any, Batch, int | jax.Array], dict[str, Any]]:
+    """Makes the jitted function that looks inside a training step.
+
+    It repeats the step's forward and backward pass, so it costs about as much as the step.
+
+    Args:
+      masker: of `jaxsep.models`.
+      example_loss: one of `losses.LOSSES`.
+      mesh: the batch is spread over it.
+      grad_accum_steps: as the training step's; shares are then means over the parts of the batch.
+      seed: as the training step's.
+
+    Returns:
+      A function from the parameters before the step, those after it, the statistics before it, the
+      batch and the number of steps before it to the `loss`; `layers`, the numbers of each by name;
+      and `examples`, arrays `[batch]`: their `loss` and the `ORIGIN` that the batch tells.
+    """
+    loss_fn = make_loss_fn(masker, example_loss, _Watch(masker))
+
+    def watched_loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
+        value, beside = loss_fn(params, statistics, batch, key=key)
+        origin = {name: batch[name] for name in ORIGIN}
+        return value, {"examples": {"loss": beside["losses"], **origin}, "seen": beside["seen"]}
+
+    def examine(params, new_params, statistics, batch: Batch, step: int | jax.Array):
+        drawn_loss_fn = functools.partial(watched_loss_fn, key=step_key(seed, step))
+        value, grads, beside = accumulate(
+            drawn_loss_fn, params, statistics, batch, parts=grad_accum_steps, mesh=mesh
+        )
+        layers = {name: _join_parts(numbers) for name, numbers in beside["seen"].items()}
+        for name in params:
+            norm = optax.tree.norm(params[name])
+            update = optax.tree.norm(jax.tree.map(jnp.subtract, new_params[name], params[name]))
+            layers[name] |= {
+                "grad_norm": optax.tree.norm(grads[name]),
+                "param_norm": norm,
+                "update_ratio": update / norm,
+            }
+        examples = {name: leaf.reshape(-1) for name, leaf in beside["examples"].items()}
+        return {"loss": value, "layers": layers, "examples": examples}
+
+    everywhere, spread = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(
+        examine,
+        in_shardings=(everywhere, everywhere, everywhere, spread, everywhere),
+        out_shardings=everywhere,
+    )
+
+
+def layer_names(masker: nn.Module) -> list[str]:
+    """Returns a masker's layers in the order of the forward pass."""
+    watch = _Watch(masker)
+    stft = masker.stft
+    key, mixture = jax.random.key(0), jnp.zeros((1, 2, stft.channels, stft.bins))
+
+    def run(key):
+        variables = masker.init(key, mixture, masker.initial_carry(1))
+        return watch({k: variables[k] for k in ("params", "statistics")}, mixture, None, key)
+
+    jax.eval_shape(run, key)
+    return watch.order
+
+
+def find_cause(layers: LayerNumbers, order: Sequence[str], loss: float) -> str | None:
+    """Names the layer in which a step went wrong: first going forward, then going backward.
+
+    Args:
+      layers: as `make_examine` gives them.
+      order: of `layer_names`.
+      loss: of the same step.
+
+    Returns:
+      For example "forward, the output of lstm_1 is not finite", or None if nothing is wrong.
+    """
+    for name in order:
+        for side, word in (("in", "input"), ("out", "output")):
+            if not np.isfinite(layers[name][f"{side}_max"]):
+                return f"forward, the {word} of {name} is not finite"
+    if not np.isfinite(loss):
+        return "forward, the loss is not finite"
+    trained = [name for name in reversed(order) if "grad_norm" in layers[name]]
+    for name in trained:
+        if not np.isfinite(layers[name]["grad_norm"]):
+            return f"backward, the gradient of {name} is not finite"
+    if all(layers[name]["grad_norm"] == 0 for name in trained):
+        saturated = layers[trained[0]].get("saturated", 0.0)
+        return f"backward, no gradient passes {trained[0]} ({saturated:.0%} of it saturated)"
+    return None
+
+
+def remarks(numbers: Mapping[str, float]) -> list[str]:
+    """Says what is conspicuous about a layer's numbers. Rules of thumb, not laws."""
+    found = []
+    if not all(np.isfinite(value) for value in numbers.values()):
+        found.append("not finite")
+    if numbers.get("dead", 0) > 0.5:
+        found.append("most ReLUs dead")
+    if numbers.get("saturated", 0) > 0.9:
+        found.append("saturated")
+    if numbers.get("update_ratio", 0) > 0.1:
+        found.append("updates too large")
+    if numbers.get("grad_norm", 1) == 0:
+        found.append("no gradient")
+    return found
+
+
+class _Watch:
+    """Runs a masker and notes the numbers of its layers.
+
+    Attributes:
+      order: of the layers' names, once it has run.
+    """
+
+    def __init__(self, masker: nn.Module):
+        self._masker = masker
+        self.order: list[str] = []
+
+    def __call__(
+        self, variables, mixture: jax.Array, valid, key: jax.Array
+    ) -> tuple[jax.Array, Any, LayerNumbers]:
+        seen: LayerNumbers = {}
+
+        def note(next_call, args, kwargs, context):
+            output = next_call(*args, **kwargs)
+            layer = context.module
+            if context.method_name == "__call__" and len(layer.path) == 1 and layer.name:
+                activation = output[0] if isinstance(output, tuple) else output
+                seen[layer.name] = {**_sizes("in", args[0]), **_sizes("out", activation)}
+                if isinstance(layer, MaskHead):
+                    from_edge = jnp.minimum(activation, 1 - activation)
+                    seen[layer.name]["saturated"] = jnp.mean(from_edge < SATURATED_MASK)
+                if isinstance(layer, Dense) and layer.activation is nn.relu:
+                    units = activation.reshape(-1, activation.shape[-1])
+                    seen[layer.name]["dead"] = jnp.mean(jnp.all(units == 0, axis=0))
+            return output
+
+        carry = self._masker.initial_carry(len(mixture))
+        with nn.intercept_methods(note):
+            (mask, _), noted = self._masker.apply(
+                variables,
+                mixture,
+                carry,
+                valid=valid,
+                mutable=["health", "statistics"],
+                rngs={"dropout": key},
+            )
+        for name, directions in dict(noted).get("health", {}).items():
+            scans = [scan for (scan,) in directions.values()]  # Flax collects what is sown
+            seen[name]["saturated"] = jnp.mean(jnp.stack([s["saturated"] for s in scans]))
+            seen[name]["cell_max"] = jnp.max(jnp.stack([s["cell_max"] for s in scans]))
+        self.order = list(seen)
+        return mask, noted["statistics"], seen
+
+
+def _sizes(side: str, activation: jax.Array) -> dict[str, jax.Array]:
+    activation = activation.astype(jnp.float32)
+    return {
+        f"{side}_rms": jnp.sqrt(jnp.mean(jnp.square(activation))),
+        f"{side}_max": jnp.max(jnp.abs(activation)),
+    }
+
+
+def _join_parts(numbers: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Joins the numbers of a batch's parts, `[parts]` each."""
+    joined = {}
+    for name, parts in numbers.items():
+        if name.endswith("_max"):
+            joined[name] = jnp.max(parts)
+        elif name.endswith("_rms"):
+            joined[name] = jnp.sqrt(jnp.mean(jnp.square(parts)))
+        else:
+            joined[name] = jnp.mean(parts)
+    return joined

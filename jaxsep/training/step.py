@@ -1,0 +1,245 @@
+"""One step of training and of evaluation: pure functions, jitted over a mesh."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from jaxsep.data.records import REQUIRED_TARGETS
+from jaxsep.sharding import batch_sharding, replicated, split_batch
+from jaxsep.spectrogram import analyse
+from jaxsep.stft_config import StftConfig
+from jaxsep.training.losses import LossFn, error_energy
+from jaxsep.training.state import TrainState
+
+STEMS = ("mixture", *REQUIRED_TARGETS)
+
+Batch = dict[str, jax.Array]
+
+
+def make_train_step(
+    masker: nn.Module,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    example_loss: LossFn,
+    grad_clip_norm: float,
+    mesh: Mesh,
+    grad_accum_steps: int = 1,
+    ema_decay: float = 0.0,
+    seed: int = 0,
+) -> Callable[[TrainState, Batch, float], tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the jitted training step.
+
+    An update whose loss or gradient isn't finite is left out. It has failed, as has one whose
+    gradient is exactly 0. The state is not donated: the one before the step is what shows why the
+    step failed (`jaxsep.training.failures`), and it is small beside the activations.
+
+    Args:
+      masker: of `jaxsep.models`.
+      optimizer: which clips the gradient; of `optimizer.make_optimizer`.
+      schedule: learning rate by step.
+      example_loss: one of `losses.LOSSES`.
+      grad_clip_norm: where the optimizer clips, to report whether a step was clipped.
+      mesh: the batch is spread over it.
+      grad_accum_steps: parts that the batch is worked through in, to save memory; 1 for a masker
+        that normalises by its batch.
+      ema_decay: of the parameters' moving average, if the state has one; smaller in the first
+        steps, `(1 + step) / (10 + step)`, so that the initial parameters are soon forgotten.
+      seed: decides, with the step, what a masker draws at random.
+
+    Returns:
+      A function from state, batch (`jaxsep.data.input_pipeline`) and a factor of the learning rate
+      to the next state and the scalars `loss`, `grad_norm` (before clipping), `learning_rate`,
+      `clipped`, `skipped` (left out), `failed_in_row`.
+    """
+    loss_fn = make_loss_fn(masker, example_loss)
+
+    def train_step(state: TrainState, batch: Batch, learning_rate_scale: float):
+        drawn_loss_fn = functools.partial(loss_fn, key=step_key(seed, state.step))
+        value, grads, beside = accumulate(
+            drawn_loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
+        )
+        statistics = jax.tree.map(lambda parts: parts[-1], beside["statistics"])
+        grad_norm = optax.tree.norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        learning_rate = learning_rate_scale * schedule(state.step)
+        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+        ema_params = state.ema_params
+        if ema_params is not None:
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+        # Clipping turns an infinite gradient into NaN, which would poison all that follows.
+        is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(value)
+        keep = functools.partial(jnp.where, is_finite)
+        is_sound = is_finite & (grad_norm > 0)
+        new_state = state.replace(
+            step=state.step + 1,
+            params=jax.tree.map(keep, params, state.params),
+            statistics=jax.tree.map(keep, statistics, state.statistics),
+            opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+            ema_params=jax.tree.map(keep, ema_params, state.ema_params),
+            failed_in_row=jnp.where(is_sound, 0, state.failed_in_row + 1),
+        )
+        metrics = {
+            "loss": value,
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate,
+            "clipped": (is_finite & (grad_norm > grad_clip_norm)).astype(jnp.float32),
+            "skipped": 1.0 - is_finite.astype(jnp.float32),
+            "failed_in_row": new_state.failed_in_row,
+        }
+        return new_state, metrics
+
+    everywhere, spread = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(everywhere, spread, everywhere),
+        out_shardings=(everywhere, everywhere),
+    )
+
+
+def step_key(seed: int, step: int | jax.Array) -> jax.Array:
+    """Returns the key of all that is random in a training step, which begins after `step` others.
+
+    What is drawn doesn't depend on the devices: JAX's keys are partitionable.
+    """
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def make_loss_fn(
+    masker: nn.Module,
+    example_loss: LossFn,
+    apply: Callable[..., tuple[jax.Array, Any, Any]] | None = None,
+) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
+    """Makes the function that training differentiates.
+
+    Args:
+      masker: of `jaxsep.models`.
+      example_loss: one of `losses.LOSSES`.
+      apply: how to run the masker, from `(variables, mixture, valid, key)` to the mask, the next
+        statistics and anything; for those who want to look inside.
+
+    Returns:
+      A function from parameters, statistics, batch and `key` (of `step_key`) to the loss and a
+      dict of the examples' `losses`, `[batch]`, the next `statistics`, and what `apply` returned
+      beside them, `seen`.
+    """
+    apply = apply or functools.partial(_predict_in_training, masker)
+
+    def loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
+        magnitudes, valid = to_magnitudes(batch, masker.stft)
+        variables = {"params": params, "statistics": statistics}
+        mask, statistics, seen = apply(variables, magnitudes["mixture"], valid, key)
+        losses = example_loss(mask, magnitudes, valid)
+        return jnp.mean(losses), {"losses": losses, "statistics": statistics, "seen": seen}
+
+    return loss_fn
+
+
+def accumulate(
+    loss_fn: Callable[..., tuple[jax.Array, dict[str, Any]]],
+    params: Any,
+    statistics: Any,
+    batch: Batch,
+    *,
+    parts: int,
+    mesh: Mesh,
+) -> tuple[jax.Array, Any, dict[str, Any]]:
+    """Differentiates a loss over a batch, part after part.
+
+    Returns:
+      The loss, its gradient, and what `loss_fn` returns beside it, stacked: `[parts, ...]`.
+    """
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def add(total, part: Batch):
+        (value, beside), grads = grad_fn(params, statistics, part)
+        return jax.tree.map(jnp.add, total, (value, grads)), beside
+
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    if parts == 1:
+        (value, grads), beside = add(zero, batch)
+        return value, grads, jax.tree.map(lambda leaf: leaf[None], beside)
+    total, beside = jax.lax.scan(add, zero, split_batch(batch, parts, mesh))
+    value, grads = jax.tree.map(lambda leaf: leaf / parts, total)
+    return value, grads, beside
+
+
+def make_eval_step(
+    masker: nn.Module, *, mesh: Mesh
+) -> Callable[[dict[str, Any], Batch], dict[str, jax.Array]]:
+    """Makes the jitted evaluation step.
+
+    Returns:
+      A function from a masker's variables and a batch to `track`, as in the batch, and energies,
+      float32 `[batch]` each: `vocals`; `error` of the masked mixture and `mixture_error` of the
+      mixture itself, both against the vocals, phase included (see `jaxsep.training.losses`).
+    """
+
+    def eval_step(variables, batch: Batch):
+        magnitudes, valid = to_magnitudes(batch, masker.stft)
+        mixture = magnitudes["mixture"]
+        mask, _ = masker.apply(variables, mixture, masker.initial_carry(len(mixture)), valid=valid)
+        error = error_energy(mask, **magnitudes)
+        energies = {
+            "vocals": jnp.square(magnitudes["vocals"]),
+            "error": error,
+            "mixture_error": jnp.square(magnitudes["accompaniment"]),
+        }
+        inside = valid[:, :, None, None]
+        sums = {name: jnp.sum(value * inside, axis=(1, 2, 3)) for name, value in energies.items()}
+        return {"track": batch["track"], **sums}
+
+    everywhere, spread = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(eval_step, in_shardings=(everywhere, spread), out_shardings=everywhere)
+
+
+def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Brings a batch, of magnitudes or of waveforms, to what the loss compares.
+
+    Args:
+      batch: of `jaxsep.data.input_pipeline`.
+      stft: of the data set.
+
+    Returns:
+      `mixture`, `vocals`, `accompaniment`: magnitudes, float32 `[batch, frames, channels, bins]`;
+      and bool `[batch, frames]`: which frames are no padding.
+    """
+    if "stems" in batch:
+        # Multiplying the spectrum is equalising with a filter much shorter than a frame.
+        spectra = analyse(batch["stems"], stft) * batch["gains"][:, :, None, None, :]
+        vocals, accompaniment = spectra[:, 0], spectra[:, 1]
+        parts = {
+            "mixture": vocals + accompaniment,
+            "vocals": vocals,
+            "accompaniment": accompaniment,
+        }
+        magnitudes = {name: jnp.abs(part) for name, part in parts.items()}
+    else:
+        magnitudes = {name: batch[name].astype(jnp.float32) for name in STEMS}
+    frames = magnitudes["mixture"].shape[1]
+    return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
+
+
+def _predict_in_training(
+    masker: nn.Module,
+    variables: dict[str, Any],
+    mixture: jax.Array,
+    valid: jax.Array,
+    key: jax.Array,
+) -> tuple[jax.Array, Any, None]:
+    (mask, _), changed = masker.apply(
+        variables,
+        mixture,
+        masker.initial_carry(len(mixture)),
+        valid=valid,
+        mutable=["statistics"],
+        rngs={"dropout": key},
+    )
+    return mask, changed["statistics"], None

@@ -1,0 +1,81 @@
+"""What a training came to, when it ends."""
+
+import contextlib
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxsep import sharding
+from jaxsep.data import records
+from jaxsep.files import write_json
+from jaxsep.models import files as model_files
+from jaxsep.training.log import Totals
+from jaxsep.training.setup import Programs
+from jaxsep.training.validation import draw_example, validate
+
+FINISHED = "finished"
+STOPPED_EARLY = "stopped early"
+DIVERGED = "diverged"
+
+
+def write_summary(
+    folder: epath.Path,
+    config: Any,
+    dataset: records.Dataset,
+    parts: Programs,
+    *,
+    steps: int,
+    totals: Totals,
+    ended: str,
+) -> dict[str, Any]:
+    """Writes `summary.json`; if the training is over, scores and draws its best checkpoint.
+
+    Args:
+      folder: the workdir.
+      config: of the training.
+      dataset: that it was trained on.
+      parts: what ran on the devices.
+      steps: that were taken.
+      totals: of all runs.
+      ended: `FINISHED`, `STOPPED_EARLY`, `DIVERGED` or the name of the signal that interrupted it.
+
+    Returns:
+      What was written.
+    """
+    score = mixture_score = best = None
+    if ended in (FINISHED, STOPPED_EARLY):
+        best, masker, variables = model_files.restore_best(folder)
+        score, mixture_score = validate(
+            parts.eval_step,
+            sharding.replicate(variables, parts.mesh),
+            dataset,
+            batch_size=config.batch_size,
+            mesh=parts.mesh,
+        )
+        if jax.process_index() == 0:
+            draw_example(folder / "spectrograms.png", dataset, masker, variables)
+    else:
+        with contextlib.suppress(model_files.CheckpointError):  # there may be none yet
+            best = model_files.find_checkpoints(folder)[0]
+            score = model_files.read_metadata(best)["sdr"]
+    timed_seconds = max(totals.step_seconds, 1e-9)
+    summary = {
+        "ended": ended,
+        "steps": steps,
+        "num_train_steps": config.num_train_steps,
+        "sdr": score,
+        "sdr_mixture": mixture_score,
+        "checkpoint": None if best is None else str(best),
+        "seconds": totals.seconds,
+        "examples_per_second": totals.timed_steps * config.batch_size / timed_seconds,
+        "data_wait": totals.data_wait_seconds / timed_seconds,
+        "clipped": totals.clipped / max(steps, 1),
+        "skipped_steps": totals.skipped,
+        "data_set": dataset.manifest["name"],
+        "validation_tracks": dataset.num_tracks("validation"),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(parts.state.params)),
+    }
+    if jax.process_index() == 0:
+        write_json(folder / "summary.json", summary)
+    return summary

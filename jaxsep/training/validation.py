@@ -1,0 +1,111 @@
+"""How well a masker does on held-out tracks: in decibels, and as a picture."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from jaxsep import sharding
+from jaxsep.data import records
+from jaxsep.data.input_pipeline import eval_batches
+from jaxsep.metrics import sdr
+from jaxsep.plots import figures
+from jaxsep.training.step import to_magnitudes
+
+PICTURED_EXAMPLES = 64
+# Vocals 60 dB under the accompaniment are what codecs leave in an instrumental.
+SILENT_VOCALS = 1e-6
+
+
+class TrackEnergies:
+    """Adds up energies of segments by track."""
+
+    def __init__(self):
+        self._sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def add(self, tracks: np.ndarray, energies: Mapping[str, np.ndarray]) -> None:
+        """Adds a batch.
+
+        Args:
+          tracks: number of each segment's track; those below 0 are left out.
+          energies: by name, arrays of the same length.
+        """
+        for name, values in energies.items():
+            for track, value in zip(tracks, values, strict=True):
+                if track >= 0:
+                    self._sums[int(track)][name] += float(value)
+
+    def mean_sdr(self, error: str) -> float | None:
+        """Averages the tracks' SDR of the vocals in dB.
+
+        Tracks whose vocals are silent don't count; if that is all of them, the mean is None.
+        """
+        scores = [
+            sdr(e["vocals"], e[error])
+            for e in self._sums.values()
+            if e["vocals"] > SILENT_VOCALS * e["mixture_error"]
+        ]
+        return float(np.mean(scores)) if scores else None
+
+
+def validate(
+    eval_step: Callable[..., dict[str, jax.Array]],
+    variables: dict[str, Any],
+    dataset: records.Dataset,
+    *,
+    batch_size: int,
+    mesh: Mesh,
+) -> tuple[float | None, float | None]:
+    """Scores a masker on the validation split.
+
+    Args:
+      eval_step: of `train_step.make_eval_step`.
+      variables: of the masker.
+      dataset: may lack the split.
+      batch_size: of all processes together.
+      mesh: the batch is spread over it.
+
+    Returns:
+      The mean over tracks of the vocals' SDR in dB: of the estimate and of the mixture itself.
+      Energies are those of the complex spectrograms (`losses.error_energy`). None where no track
+      has vocals.
+    """
+    energies = TrackEnergies()
+    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    for batch in eval_batches(dataset, "validation", batch_size=batch_size, **share):
+        result = eval_step(variables, sharding.to_global_batch(batch, mesh))
+        result = jax.device_get(result)
+        energies.add(result.pop("track"), result)
+    return energies.mean_sdr("error"), energies.mean_sdr("mixture_error")
+
+
+def draw_example(
+    path: epath.Path, dataset: records.Dataset, masker: nn.Module, variables: dict[str, Any]
+) -> None:
+    """Draws mixture, estimate and reference of a held-out segment.
+
+    Of the first `PICTURED_EXAMPLES` segments of the validation split (or, failing that, of the
+    training split) it is the one with the loudest vocals.
+    """
+    split = "validation" if dataset.num_tracks("validation") else "train"
+    examples = itertools.islice(eval_batches(dataset, split, batch_size=1), PICTURED_EXAMPLES)
+    best, energy = {}, -1.0
+    for example in examples:
+        magnitudes, _ = to_magnitudes(jax.tree.map(jnp.asarray, example), masker.stft)
+        if (found := float(jnp.square(magnitudes["vocals"]).sum())) > energy:
+            best, energy = {**example, **magnitudes}, found
+    frames = int(best["num_frames"][0])
+    mixture, vocals = best["mixture"][:, :frames], best["vocals"][:, :frames]
+    mask, _ = masker.apply(variables, mixture, masker.initial_carry(1))
+    pictures = {"mixture": mixture, "vocals, estimate": mixture * mask, "vocals, reference": vocals}
+    track = dataset.track_names(split)[int(best["track"][0])]
+    title = f"{track} ({split}), from {float(best['start'][0]):.1f} s"
+    arrays = {name: np.asarray(magnitude[0]) for name, magnitude in pictures.items()}
+    figures.save_spectrograms(path, arrays, dataset.stft, title=title)

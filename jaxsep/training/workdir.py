@@ -1,0 +1,85 @@
+"""A training's folder belongs to that training: its config, its data."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from etils import epath
+from jax.experimental import multihost_utils
+
+from jaxsep.data import records
+from jaxsep.files import read_json, write_json
+from jaxsep.version import __version__
+
+CONFIG = "config.json"
+# Fields that change neither the numbers nor what they mean.
+MAY_CHANGE = (
+    "data_dir",
+    "full_train_steps",
+    "demo_train_steps",
+    "log_every_steps",
+    "eval_every_steps",
+    "checkpoint_every_steps",
+    "health_every_steps",
+    "max_failed_in_row",
+)
+
+
+class WorkdirError(Exception):
+    """The folder belongs to another training; the message says where they differ."""
+
+
+def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset) -> None:
+    """Notes in the folder what is trained there, or checks that it is the same training.
+
+    Raises:
+      WorkdirError: if it is another one; the message shows every difference. Or if the processes
+        don't share it.
+      OSError: if the folder can't be written.
+    """
+    may_change = set(MAY_CHANGE)
+    if config["plateau_patience"] or config["early_stopping_patience"]:
+        may_change.remove("eval_every_steps")  # they count validations
+    wanted = {name: value for name, value in config.items() if name not in may_change}
+    wanted["data_set_sha256"] = dataset.manifest_sha256
+    file = workdir / CONFIG
+    if file.exists():
+        there, here = _flatten(read_json(file)), _flatten(wanted)
+        names = [name for name in there | here if there.get(name) != here.get(name)]
+        if names:
+            difference = "; ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in names)
+            raise WorkdirError(
+                f"{workdir} holds another training ({difference}); use another --workdir"
+            )
+    elif jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(file, wanted)
+    multihost_utils.sync_global_devices("the workdir is claimed")
+    if not file.exists():
+        raise WorkdirError(
+            f"{workdir} isn't the same folder for all processes; use a file system that they share,"
+            " or a bucket"
+        )
+
+
+def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
+    """Describes, for a checkpoint's metadata, what is trained on what."""
+    return {
+        "config": config.to_dict(),
+        "stft": dataclasses.asdict(dataset.stft),
+        "jaxsep_version": __version__,
+        "data_set": {
+            "name": dataset.manifest["name"],
+            "manifest_sha256": dataset.manifest_sha256,
+            "licence": dataset.manifest["licence"],
+        },
+    }
+
+
+def _flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """Spells the fields as on the command line: `model.hidden_size`."""
+    flat = {}
+    for name, value in config.items():
+        inner = _flatten(value) if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}.{key}" if key else name: leaf for key, leaf in inner.items()}
+    return flat

@@ -1,0 +1,57 @@
+"""The model in the package: it is there, says where it is from, and separates."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxsep import Separator
+from jaxsep.audio.reader import read_audio
+from jaxsep.cli import options
+from jaxsep.metrics import waveform_sdr
+from jaxsep.models import files as model_files
+
+MAX_BYTES = 20e6
+
+
+@pytest.fixture(scope="module")
+def separator() -> Separator:
+    return Separator.restore()
+
+
+def test_it_is_small_and_names_its_sources():
+    files = [path for path in (model_files.WEIGHTS / model_files.OWN).rglob("*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in files) < MAX_BYTES
+    (checkpoint,) = model_files.find_checkpoints(model_files.OWN)
+    sources = model_files.read_metadata(checkpoint)["provenance"]["sources"]
+    assert sources and all(source["licence"] for source in sources)
+    evaluated = ("mir-1k", "mir1k", "dsd100", "musdb18-hq", "falcon")
+    assert not any(name in source["source"].lower() for source in sources for name in evaluated)
+
+
+def test_it_is_what_the_command_uses(tmp_path):
+    assert options.DEFAULT_MODEL == model_files.OWN
+    (tmp_path / "song.wav").write_text("not audio")
+    command = [sys.executable, "-m", "jaxsep.cli", "separate", str(tmp_path / "song.wav")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2 and "song.wav" in result.stderr and "model" not in result.stderr
+
+
+def test_it_is_causal(separator):
+    assert separator.is_causal
+
+
+def test_silence_stays_silence(separator):
+    stems = separator(np.zeros((44100, 2), np.float32), 44100)
+    assert not any(stem.any() for stem in stems.values())
+
+
+def test_it_finds_the_vocals_of_real_songs(separator, shared_data):
+    gains = []
+    for song in sorted((shared_data / "excerpts").glob("dsd100-*"))[:3]:
+        mixture, rate = read_audio(next(song.glob("mixture.*")))
+        vocals, _ = read_audio(next(song.glob("vocals.*")))
+        estimate = separator(mixture, rate)["vocals"]
+        gains.append(waveform_sdr(vocals, estimate) - waveform_sdr(vocals, mixture))
+    assert np.mean(gains) > 4, gains  # dB

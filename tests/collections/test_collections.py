@@ -1,0 +1,186 @@
+"""The collections that can be prepared, each from files as its users have them."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from jaxsep.collections.built_in_band import BuiltInBand, write_audio
+from jaxsep.collections.mir1k import Mir1k
+from jaxsep.collections.musdb18 import STEMS, Musdb18
+from jaxsep.collections.source import TrackError
+from jaxsep.collections.stems_folder import StemsFolder
+
+RATE = 8000
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg program")
+
+
+def noise(name: str, channels: int = 2, samples: int = RATE) -> np.ndarray:
+    rng = np.random.default_rng(list(name.encode()))
+    return rng.integers(-8000, 8000, (samples, channels)).astype(np.int16)
+
+
+def write(path, channels: int = 2, samples: int = RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, noise(path.stem, channels, samples), RATE)
+    return path
+
+
+def prepare(module: str, *arguments):
+    command = [sys.executable, "-m", f"data_prep.{module}", *map(str, arguments)]
+    small = ["--sample_rate=8000", "--n_fft=256", "--hop_length=64", "--workers=1"]
+    return subprocess.run([*command, *small], capture_output=True, text=True)
+
+
+def musdb_hq(root, names=("A - One", "B - Two"), subset="train"):
+    for name in names:
+        for stem in ("mixture", *STEMS):
+            write(root / subset / name / f"{stem}.wav")
+    return root
+
+
+def test_stems_folder_takes_the_mixture_as_released_outside_training_alone(tmp_path):
+    for split in ("train", "validation", "test"):
+        for stem in ("mixture", "vocals", "accompaniment"):
+            write(tmp_path / split / "song" / f"{stem}.flac")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    songs = {track.split: source.load(track) for track in source.tracks()}
+    assert songs["train"].mixture is None
+    assert songs["validation"].mixture is not None and songs["test"].mixture is not None
+    expected = noise("vocals") / np.float32(2**15)
+    np.testing.assert_allclose(songs["train"].stems["vocals"], expected, atol=1e-7)
+
+
+def test_stems_folder_holds_validation_tracks_out_and_skips_hidden_folders(tmp_path):
+    for name in ("a", "b", "c", ".ipynb_checkpoints"):
+        for stem in ("vocals", "drums", "bass", "other"):
+            write(tmp_path / "train" / name / f"{stem}.wav")
+    tracks = StemsFolder(tmp_path, "mine", "mine").tracks()
+    assert sorted(track.name for track in tracks) == ["a", "b", "c"]
+    assert sorted(track.split for track in tracks) == ["train", "train", "validation"]
+    assert all(track.seconds == 1.0 for track in tracks)
+
+
+def test_stems_folder_names_a_doubled_stem_and_a_text_file(tmp_path):
+    write(tmp_path / "train" / "song" / "vocals.wav")
+    write(tmp_path / "train" / "song" / "vocals.flac")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    with pytest.raises(TrackError, match="two files for the stem 'vocals'"):
+        source.load(source.tracks()[0])
+    (tmp_path / "train" / "song" / "vocals.flac").unlink()
+    (tmp_path / "train" / "song" / "vocals.wav").write_text("lyrics")
+    with pytest.raises(TrackError, match=r"vocals\.wav"):
+        source.load(source.tracks()[0])
+
+
+@pytest.mark.parametrize("layout", ["splits", "flat"])
+def test_mir1k_has_accompaniment_left_and_voice_right(tmp_path, layout):
+    folders = ("train", "dev") if layout == "splits" else (".",)
+    for folder in folders:
+        write(tmp_path / folder / "amy_1_01.wav")
+        (tmp_path / folder / "._amy_1_01.wav").write_text("of a Mac")
+    source = Mir1k(tmp_path)
+    tracks = source.tracks()
+    expected = ["train", "validation"] if layout == "splits" else ["train"]
+    assert [track.split for track in tracks] == expected
+    song = source.load(tracks[0])
+    clip = noise("amy_1_01") / np.float32(2**15)
+    np.testing.assert_allclose(song.stems["accompaniment"], clip[:, :1], atol=1e-7)
+    np.testing.assert_allclose(song.stems["vocals"], clip[:, 1:], atol=1e-7)
+
+
+@needs_ffmpeg
+def test_musdb18_hq_is_read_and_its_own_validation_tracks_are_used(tmp_path):
+    pytest.importorskip("musdb", reason="the musdb package is not installed")
+    names = ("Actions - One Minute Smile", "B - Two")
+    musdb_hq(musdb_hq(tmp_path, names), ("C - Three",), "test")
+    source = Musdb18(tmp_path, is_wav=True, licence="none")
+    splits = {track.name: track.split for track in source.tracks()}
+    assert splits == {names[0]: "validation", "B - Two": "train", "C - Three": "test"}
+    for track in source.tracks():
+        song = source.load(track)
+        assert (song.mixture is None) == (track.split == "train")
+        vocals = noise("vocals") / np.float32(2**15)
+        np.testing.assert_allclose(song.stems["vocals"], vocals, atol=1e-4)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("channels", "samples", "message"), [(1, RATE, "channels: "), (2, 4000, "samples: ")]
+)
+def test_musdb18_hq_with_an_odd_stem_names_track_and_reason(tmp_path, channels, samples, message):
+    pytest.importorskip("musdb", reason="the musdb package is not installed")
+    musdb_hq(tmp_path / "in")
+    write(tmp_path / "in" / "train" / "A - One" / "bass.wav", channels, samples)
+    result = prepare("musdb18", f"--root={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert "/A - One: stems differ in" in last and message in last
+
+
+@needs_ffmpeg
+def test_musdb18_stems_keep_their_identity_and_a_damaged_file_its_name(shared_data, tmp_path):
+    pytest.importorskip("musdb", reason="the musdb package is not installed")
+    album = shared_data / "eif-musdb18"
+    source = Musdb18(album, is_wav=False, licence="CC0")
+    tracks = source.tracks()
+    assert sorted(track.split for track in tracks) == ["test"] * 2 + ["train"] * 4 + ["validation"]
+    track = min(tracks, key=lambda track: track.seconds if track.split == "test" else 1e9)
+    song = source.load(track)
+    assert song.mixture is not None
+    assert abs(len(song.mixture) / 44100 - track.seconds) < 0.1
+    # The released mixture is the sum of the stems but for what the codec did to each.
+    error = song.mixture - sum(song.stems.values())
+    assert np.square(error).mean() < 0.01 * np.square(song.mixture).mean()
+
+    (tmp_path / "train").mkdir()
+    whole = (album / track.files[0]).read_bytes()
+    (tmp_path / "train" / "Cut - Off.stem.mp4").write_bytes(whole[:200_000])
+    result = prepare("musdb18", f"--root={tmp_path}", f"--output={tmp_path / 'out'}")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "train/Cut - Off: musdb can't read it" in result.stderr.replace(
+        "train/Cut - Off.stem.mp4", "it"
+    )
+
+
+def test_the_band_as_audio_is_a_stems_folder_with_the_same_sound(tmp_path):
+    band = BuiltInBand(3, seed=0, duration=2.0, sample_rate=RATE)
+    for track in band.tracks():
+        write_audio(band, track, tmp_path)
+    folder = StemsFolder(tmp_path, "band", "none")
+    splits = {track.name: track.split for track in band.tracks()}
+    assert {track.name: track.split for track in folder.tracks()} == splits
+    track = folder.tracks()[0]
+    ours = band.load(next(t for t in band.tracks() if t.name == track.name))
+    theirs = folder.load(track)
+    for name, stem in ours.stems.items():
+        np.testing.assert_allclose(theirs.stems[name], stem, atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("stems_folder", ("--root=nowhere",), "nowhere: no such folder"),
+        ("mir1k", ("--root=nowhere",), "nowhere: no such folder"),
+        ("stems_folder", ("--root=.",), "expected train/<track>/vocals.wav"),
+        ("stems_folder", ("--root=.", "--name=../my-songs"), "must be a letter, then"),
+        ("synthetic", ("--num_tracks=0",), "--num_tracks must be"),
+        ("synthetic", ("--remixes=-1",), "--remixes must be"),
+        ("synthetic", ("--num_tracks=1", "--remixes=1"), "two training tracks"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(tmp_path, module, arguments, message):
+    result = prepare(module, *arguments, f"--output={tmp_path / 'out'}")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and message in result.stderr
+
+
+def test_another_length_of_the_same_songs_is_another_data_set(tmp_path):
+    arguments = ("synthetic", "--num_tracks=1", f"--output={tmp_path / 'out'}")
+    assert prepare(*arguments, "--duration=2").returncode == 0
+    assert prepare(*arguments, "--duration=2").returncode == 0
+    result = prepare(*arguments, "--duration=3")
+    assert result.returncode == 2 and "another data set" in result.stderr

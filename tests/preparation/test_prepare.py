@@ -1,0 +1,248 @@
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from jaxsep.collections.source import PreparationError, Song, Track, TrackError, hold_out
+from jaxsep.data.records import DatasetError, load_dataset
+from jaxsep.data.tfrecord import RecordSource
+from jaxsep.preparation.examples import remix_magnitudes, segment_magnitudes, to_format
+from jaxsep.preparation.prepare import prepare
+from tests.helpers import TINY_STFT, tiny_band, tiny_settings
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def song(samples: int = 9000, **stems: int) -> Song:
+    rng = np.random.default_rng(0)
+    names = stems or {"vocals": 2, "drums": 2, "bass": 2, "other": 2}
+    waveforms = {
+        name: rng.uniform(-0.2, 0.2, (samples, channels)).astype(np.float32)
+        for name, channels in names.items()
+    }
+    return Song(waveforms, None, TINY_STFT.sample_rate)
+
+
+def decode_all(dataset, split):
+    source = RecordSource(dataset.shards(split))
+    return [dataset.codec.decode(source[index]) for index in range(len(source))]
+
+
+def test_one_and_two_workers_write_the_same_bytes(tmp_path):
+    settings = tiny_settings(remixes=1)
+    for workers in (1, 2):
+        prepare(tiny_band(), tmp_path / str(workers), settings, workers=workers)
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+
+
+def test_a_killed_preparation_is_finished_by_the_next_run(tmp_path):
+    command = [sys.executable, "-m", "data_prep.synthetic", "--num_tracks=12", "--duration=8"]
+    command += ["--sample_rate=8000", "--n_fft=256", "--hop_length=64", "--workers=2"]
+    killed = subprocess.Popen([*command, f"--output={tmp_path / 'killed'}"], start_new_session=True)
+    unfinished = tmp_path / "killed" / ".unfinished"
+    deadline = time.monotonic() + 120
+    while not list(unfinished.glob("*.tfrecord.part")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    with pytest.raises(DatasetError, match="was not finished"):
+        load_dataset(tmp_path / "killed")
+    for name in ("killed", "whole"):
+        subprocess.run([*command, f"--output={tmp_path / name}"], check=True, capture_output=True)
+    assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+
+
+def test_examples_are_librosas_magnitudes_at_their_true_length(tiny_dataset):
+    source = tiny_band()
+    track = next(track for track in source.tracks() if track.split == "train")
+    mixture = sum(source.load(track).stems.values())
+    expected = np.abs(librosa.stft(mixture.T, n_fft=256, hop_length=64)).transpose(2, 0, 1)
+    examples = [e for e in decode_all(tiny_dataset, "train") if e["track"] == track.name]
+    joined = np.concatenate([example["mixture"] for example in examples])
+    assert joined.shape == expected.shape
+    np.testing.assert_allclose(joined, expected, rtol=1e-3, atol=1e-5)
+    assert len(examples[-1]["mixture"]) < len(examples[0]["mixture"])
+    assert [round(float(example["start"]), 3) for example in examples] == [0.0, 2.0, 4.0]
+
+
+def test_statistics_are_those_of_the_training_mixtures(tiny_dataset):
+    frames = np.concatenate([e["mixture"] for e in decode_all(tiny_dataset, "train")])
+    statistics = tiny_dataset.statistics()
+    frames = frames.astype(np.float64)
+    np.testing.assert_allclose(statistics["mean"], frames.mean(axis=(0, 1)), rtol=1e-3)
+    logs = np.log(frames + TINY_STFT.magnitude_floor)
+    np.testing.assert_allclose(statistics["log_mean"], logs.mean(axis=(0, 1)), atol=1e-2)
+    np.testing.assert_allclose(statistics["log_std"], logs.std(axis=(0, 1)), atol=1e-2)
+
+
+def test_manifest_checksums_are_those_of_the_shards(tiny_dataset):
+    for info in tiny_dataset.manifest["splits"].values():
+        for shard in info["shards"]:
+            content = (tiny_dataset.path / shard["file"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == shard["sha256"]
+            assert len(content) == shard["bytes"]
+
+
+def test_a_released_mixture_is_kept_and_the_accompaniment_is_what_it_leaves():
+    released = dataclasses.replace(song(), mixture=np.full((9000, 2), 0.25, np.float32))
+    waveforms = to_format(released, tiny_settings())
+    np.testing.assert_array_equal(waveforms["mixture"], released.mixture)
+    total = waveforms["vocals"] + waveforms["accompaniment"]
+    np.testing.assert_allclose(total, released.mixture, atol=1e-6)
+
+
+def test_more_targets_are_stored_when_asked_for():
+    settings = tiny_settings(targets=("vocals", "accompaniment", "drums"))
+    _, magnitudes = next(segment_magnitudes(to_format(song(), settings), settings))
+    assert magnitudes.keys() == {"mixture", "vocals", "accompaniment", "drums"}
+
+
+def test_a_remix_takes_the_accompaniment_from_the_partner_alone():
+    settings = tiny_settings()
+    track, partner = (to_format(song(), settings) for _ in range(2))
+    silent = {name: np.zeros_like(wave) for name, wave in partner.items()}
+    for _, magnitudes in remix_magnitudes(track, silent, "key", settings):
+        np.testing.assert_array_equal(magnitudes["mixture"], magnitudes["vocals"])
+    for _, magnitudes in remix_magnitudes({**track, "vocals": silent["vocals"]}, partner, "key",
+                                          settings):  # fmt: skip
+        np.testing.assert_array_equal(magnitudes["mixture"], magnitudes["accompaniment"])
+        assert magnitudes["mixture"].max() > 0
+
+
+def test_remixes_repeat_with_their_key_and_differ_without():
+    settings = tiny_settings()
+    waveforms = to_format(song(), settings)
+
+    def first(key):
+        return next(remix_magnitudes(waveforms, waveforms, key, settings))[1]["mixture"]
+
+    np.testing.assert_array_equal(first("a"), first("a"))
+    frames = min(len(first("a")), len(first("b")))
+    assert np.abs(first("a")[:frames] - first("b")[:frames]).max() > 0.1
+
+
+def test_remixes_play_voice_and_backing_at_other_speeds():
+    settings = tiny_settings()
+    time = np.arange(3 * settings.stft.sample_rate)[:, None] / settings.stft.sample_rate
+    sine = np.sin(2 * np.pi * 1000 * time).repeat(2, axis=1).astype(np.float32)
+    waveforms = {"mixture": 2 * sine, "vocals": sine, "accompaniment": sine}
+    bin_width = settings.stft.sample_rate / settings.stft.n_fft
+    pitches = {}
+    for key in map(str, range(30)):
+        _, magnitudes = next(remix_magnitudes(waveforms, waveforms, key, settings))
+        for stem in ("vocals", "accompaniment"):
+            peak = int(magnitudes[stem][20].mean(axis=0).argmax())
+            pitches.setdefault(stem, []).append(peak * bin_width)
+    for heard in pitches.values():
+        assert 1000 / 1.25 - bin_width < min(heard) < 900 and 1100 < max(heard) < 1250 + bin_width
+    assert pitches["vocals"] != pitches["accompaniment"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (song(vocals=2), "vocals alone"),
+        (song(drums=2, bass=2), "no stem 'vocals'"),
+        (song(vocals=1, accompaniment=2), "differ in channels: vocals 1, accompaniment 2"),
+        (song(vocals=6, accompaniment=6), "has 6 channels"),
+        (song(samples=0, vocals=2, accompaniment=2), "is empty"),
+        (dataclasses.replace(song(), mixture=np.zeros((9001, 2), np.float32)), "in samples"),
+        (Song({"vocals": np.full((900, 2), 900.0, np.float32),
+               "accompaniment": np.zeros((900, 2), np.float32)}, None, 8000), "scale it down"),
+    ],
+)  # fmt: skip
+def test_unusable_songs_are_refused_with_the_reason(bad, message):
+    with pytest.raises(TrackError, match=message):
+        to_format(bad, tiny_settings())
+
+
+class BandWithABadTrack:
+    """The band, with one training track that can't be read."""
+
+    root, licence, name = None, "none", "bad_band"
+    bad = tiny_band().tracks()[-1]
+
+    def tracks(self):
+        return tiny_band().tracks()
+
+    def load(self, track):
+        if track == self.bad:
+            raise TrackError("is broken\nin two lines")
+        return tiny_band().load(track)
+
+
+def test_a_bad_track_stops_the_preparation_or_is_skipped_and_listed(tmp_path):
+    source = BandWithABadTrack()
+    with pytest.raises(PreparationError, match=f"train/{source.bad.name}: is broken in two lines"):
+        prepare(source, tmp_path / "data", tiny_settings(), workers=1)
+    dataset = prepare(source, tmp_path / "data", tiny_settings(), workers=1, skip_bad=True)
+    assert [s["track"] for s in dataset.manifest["skipped"]] == [f"train/{source.bad.name}"]
+    assert dataset.num_tracks("train") == 1
+
+
+def test_another_data_set_is_not_overwritten(tmp_path, tiny_dataset):
+    before = hashes(Path(tiny_dataset.path))
+    with pytest.raises(PreparationError, match=r"another data set .*segment_frames"):
+        prepare(tiny_band(), Path(tiny_dataset.path), tiny_settings(segment_frames=9), workers=1)
+    assert hashes(Path(tiny_dataset.path)) == before
+    (tmp_path / "thesis.txt").write_text("do not lose")
+    with pytest.raises(PreparationError, match="holds other files"):
+        prepare(tiny_band(), tmp_path, tiny_settings(), workers=1)
+
+
+def test_two_preparations_do_not_share_a_folder(tmp_path):
+    with pytest.raises(PreparationError, match=r"0\.00 GB free"), pytest.MonkeyPatch.context() as m:
+        m.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 1000}))
+        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+    with (
+        FileLock(tmp_path / "data" / ".unfinished" / "lock"),
+        pytest.raises(PreparationError, match="another preparation is at work"),
+    ):
+        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+
+
+def test_too_little_disk_is_said_before_anything_is_done(tmp_path, monkeypatch):
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(PreparationError, match=r"needed, 0\.00 GB free"):
+        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+
+
+def test_hold_out_takes_fifteen_percent_and_never_the_only_track():
+    tracks = [Track(f"song {index}", "train", 1.0) for index in range(20)]
+    split = hold_out(tracks)
+    assert sum(track.split == "validation" for track in split) == 3
+    assert {t.name: t.split for t in hold_out(tracks[::-1])} == {t.name: t.split for t in split}
+    assert hold_out(tracks[:1]) == tracks[:1]
+    assert sum(track.split == "validation" for track in hold_out(tracks[:2])) == 1
+
+
+def test_tensorflow_datasets_reads_the_folder(tiny_dataset):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(tiny_dataset.path))
+    theirs = list(tfds.as_numpy(builder.as_dataset("train", shuffle_files=False)))
+    ours = decode_all(tiny_dataset, "train")
+    assert len(theirs) == len(ours)
+    for their, our in zip(theirs, ours, strict=True):
+        assert their["track"].decode() == our["track"]
+        np.testing.assert_array_equal(their["mixture"], our["mixture"])
+
+
+def test_the_manifest_names_no_folder_of_this_machine(tiny_dataset):
+    text = json.dumps(tiny_dataset.manifest)
+    assert str(Path.home()) not in text and "/tmp" not in text

@@ -1,0 +1,271 @@
+"""The studio's API, without a browser."""
+
+import asyncio
+import errno
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi", reason="needs jaxsep[studio]")
+pytest.importorskip("httpx2", reason="needs httpx2")
+
+from fastapi.testclient import TestClient
+
+from jaxsep.separation.separator import Separator
+from jaxsep.separation.song_files import separate_file
+from jaxsep.studio.app import make_app
+from jaxsep.studio.jobs import Job
+from jaxsep.studio.queue import BusyError, Limits, Studio, UnknownModelError
+from jaxsep.studio.separation import tile_length
+
+HERE = "http://127.0.0.1"
+
+
+def song_bytes(seconds: float = 12.0, rate: int = 8000, channels: int = 2, **options) -> bytes:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (int(seconds * rate), channels))
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **{"format": "wav", **options})
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def separator(tiny_workdir) -> Separator:
+    return Separator.restore(tiny_workdir)
+
+
+@pytest.fixture
+def studio(separator, tmp_path) -> Studio:
+    limits = Limits(megabytes=2, minutes=0.5, songs=3)
+    return Studio({"a": separator, "b": separator}, tmp_path, limits)
+
+
+@pytest.fixture
+def client(studio):
+    with TestClient(make_app(studio), base_url=HERE) as client:
+        yield client
+
+
+def submit(client: TestClient, data: bytes, name: str = "song.wav", **query) -> dict:
+    answer = client.post("/api/jobs", params={"name": name, **query}, content=data)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def wait(client: TestClient, job: dict) -> dict:
+    """Follows a song's events to the last one."""
+    lines = client.get(f"/api/jobs/{job['id']}/events").text.splitlines()
+    return json.loads([line for line in lines if line.startswith("data:")][-1][5:])
+
+
+def read_track(client: TestClient, job: dict, track: str) -> np.ndarray:
+    pieces = []
+    for start in range(0, job["num_samples"], 30_000):
+        url = f"/api/jobs/{job['id']}/tracks/{track}/samples?start={start}&count=30000"
+        pieces.append(np.frombuffer(client.get(url).content, "<f4").reshape(job["channels"], -1))
+    return np.concatenate(pieces, axis=1).T
+
+
+def test_a_song_is_separated_as_the_command_does_it(client, separator, tmp_path):
+    data = song_bytes()
+    job = wait(client, submit(client, data))
+    assert (job["state"], job["ready"], job["num_samples"]) == ("done", 96_000, 96_000)
+    (tmp_path / "song.wav").write_bytes(data)
+    for audio_format in ("wav", "flac", "mp3"):
+        separate_file(separator, tmp_path / "song.wav", tmp_path, audio_format=audio_format)
+        for stem in ("vocals", "accompaniment"):
+            url = f"/api/jobs/{job['id']}/stems/{stem}-0?format={audio_format}"
+            got, _ = soundfile.read(io.BytesIO(client.get(url).content))
+            wanted, _ = soundfile.read(tmp_path / f"{stem}.{audio_format}")
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_tracks_of_the_player_add_up(client):
+    job = wait(client, submit(client, song_bytes(), model=["a", "b"]))
+    names = [track["id"] for track in job["tracks"]]
+    assert names == ["original", "vocals-0", "accompaniment-0", "vocals-1", "accompaniment-1"]
+    tracks = {name: read_track(client, job, name) for name in names}
+    total = tracks["vocals-0"] + tracks["accompaniment-0"]
+    np.testing.assert_allclose(total, tracks["original"], atol=1e-6)
+    np.testing.assert_array_equal(tracks["vocals-0"], tracks["vocals-1"])
+
+
+def test_the_zip_has_a_folder_for_each_model(client):
+    job = wait(client, submit(client, song_bytes(1), model=["a", "b"]))
+    data = client.get(f"/api/jobs/{job['id']}/stems.zip?format=flac").content
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == [
+        "a/vocals.flac", "a/accompaniment.flac", "b/vocals.flac", "b/accompaniment.flac"
+    ]  # fmt: skip
+
+
+def test_pictures_and_peaks_come_for_each_tile_and_no_more(client):
+    job = wait(client, submit(client, song_bytes(12)))
+    base = f"/api/jobs/{job['id']}/tracks"
+    assert job["tile_samples"] == 40_000
+    peaks = [client.get(f"{base}/original/peaks/{tile}").json() for tile in range(3)]
+    assert list(map(len, peaks)) == [120, 120, 48]
+    assert all(0.4 < peak <= 0.5 for tile in peaks for peak in tile)
+    for kind in ("original/spectrogram", "vocals-0/spectrogram", "vocals-0/mask"):
+        assert client.get(f"{base}/{kind}/2").content.startswith(b"\x89PNG")
+        assert client.get(f"{base}/{kind}/3").status_code == 409
+
+
+def test_parts_to_be_drawn_are_neither_tiny_nor_large():
+    minute = 60 * 8000
+    lengths = {0: 80_000, minute // 6: 40_000, 4 * minute: 80_000, 24 * minute: minute}
+    assert {samples: tile_length(samples, 8000) for samples in lengths} == lengths
+    assert tile_length(180 * minute, 8000) == minute
+
+
+def test_the_band_plays_the_examples(client, monkeypatch):
+    monkeypatch.setattr("jaxsep.studio.examples.SECONDS", 2.0)
+    example = client.get("/api/studio").json()["examples"][0]
+    job = wait(client, client.post(f"/api/examples/{example}").json())
+    assert (job["state"], job["num_samples"]) == ("done", 88_200)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"lyrics", "lyrics.mp3: not an audio file"),
+        (b"", "lyrics.mp3: the file is empty"),
+        (song_bytes(31), "lyrics.mp3: longer than 0.5 minutes (0.5)"),
+        (song_bytes(20, format="flac")[:100_000], "lyrics.mp3: damaged"),
+    ],
+)
+def test_a_song_that_cannot_be_used_says_why_and_the_next_one_has_its_turn(client, data, words):
+    bad, good = submit(client, data, "lyrics.mp3"), submit(client, song_bytes(1))
+    bad = wait(client, bad)
+    assert bad["state"] == "failed" and bad["error"].startswith(words)
+    assert client.get(f"/api/jobs/{bad['id']}/stems.zip").status_code == 409
+    assert wait(client, good)["state"] == "done"
+
+
+def test_a_large_upload_is_refused_and_leaves_nothing(client, tmp_path):
+    answer = client.post("/api/jobs?name=big.wav", content=b"x" * 2_000_001)
+    assert answer.status_code == 413 and "2 MB" in answer.json()["detail"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_and_leaves_the_studio_working(client, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "song", Path("/dev/full"))
+        answer = client.post("/api/jobs?name=song.wav", content=b"x" * 100_000)
+    assert answer.status_code == 507 and "No space left on device" in answer.json()["detail"]
+    assert not list(tmp_path.iterdir())
+    assert wait(client, submit(client, song_bytes(1)))["state"] == "done"
+
+
+def test_a_disk_that_is_full_before_the_end_fails_the_song_alone(client, monkeypatch, tmp_path):
+    def write_nothing(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxsep.studio.queue.separate", write_nothing)
+        failed = wait(client, submit(client, song_bytes(1)))
+    assert failed["error"].startswith("song.wav: can't be written (No space left on device)")
+    assert not list(tmp_path.iterdir())
+    job = wait(client, submit(client, song_bytes(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxsep.studio.downloads.write_stems", write_nothing)
+        assert client.get(f"/api/jobs/{job['id']}/stems.zip").status_code == 507
+    assert client.get(f"/api/jobs/{job['id']}/stems.zip").status_code == 200
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_no_traceback(studio, tmp_path):
+    parts = iter([
+        {"type": "http.request", "body": b"RIFF", "more_body": True},
+        {"type": "http.disconnect"},
+    ])  # fmt: skip
+    sent = []
+
+    async def receive() -> dict:
+        return next(parts)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/jobs",
+        "query_string": b"name=song.wav",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    asyncio.run(make_app(studio)(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_format_that_cannot_hold_the_song_is_told_without_paths(client):
+    job = wait(client, submit(client, song_bytes(1, channels=3), "three.wav"))
+    answer = client.get(f"/api/jobs/{job['id']}/stems.zip?format=mp3")
+    words = "three.wav: mp3 can't hold 3 channels of 8000 Hz; use the format wav"
+    assert (answer.status_code, answer.json()["detail"]) == (400, words)
+
+
+def test_what_is_removed_is_gone_even_while_it_is_separated(client, tmp_path):
+    jobs = [submit(client, song_bytes(29)) for _ in range(2)]
+    for job in jobs:
+        assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+        assert client.get(f"/api/jobs/{job['id']}").status_code == 404
+    assert wait(client, submit(client, song_bytes(1)))["state"] == "done"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_finished_songs_give_way_and_unfinished_ones_do_not(studio):
+    old, new, third = (studio.create("song", []) for _ in range(3))
+    with pytest.raises(BusyError, match="3 songs"):
+        studio.create("song", [])
+    old.state = new.state = "done"
+    studio.get(old.id)
+    studio.create("song", [])
+    assert studio.get(old.id) and studio.get(third.id)
+    with pytest.raises(KeyError):
+        studio.get(new.id)
+
+
+def test_closing_leaves_no_files_and_no_thread_at_work(studio, separator, tmp_path):
+    job = studio.create("song", ["b"])
+    job.song.write_bytes(song_bytes(29))
+    studio.submit(job)
+    while job.state == "waiting":
+        time.sleep(0.01)
+    studio.close()
+    assert job.is_finished and not list(tmp_path.iterdir())
+
+
+def test_unknown_models_are_refused(studio):
+    with pytest.raises(UnknownModelError, match="no model 'c'; there is a, b"):
+        studio.create("song", ["a", "c"])
+
+
+@pytest.mark.parametrize(
+    "headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}]
+)
+def test_other_sites_cannot_ask(client, headers):
+    assert client.get("/api/studio", headers=headers).status_code == 403
+    assert client.post("/api/jobs?name=x", content=b"x", headers=headers).status_code == 403
+
+
+def test_the_page_may_load_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "http" not in page.text
+
+
+def test_with_a_token_nobody_else_comes_in(separator, tmp_path):
+    app = make_app(Studio({"a": separator}, tmp_path), token="secret")
+    with TestClient(app, base_url="http://music.example") as client:
+        assert client.get("/").status_code == 403
+        assert client.get("/?token=wrong").status_code == 403
+        header = {"Authorization": "Bearer secret"}
+        assert client.get("/api/studio", headers=header).status_code == 200
+        assert client.get("/?token=secret").status_code == 200  # and sets a cookie
+        assert client.get("/api/studio").status_code == 200
