@@ -3,7 +3,7 @@
 usage: python -m benchmarks.input_pipeline --recipe=NAME[:VARIANT] --data_dir=DATA [--rounds=5]
 
 Short rounds take turns, for machines are shared: the pipeline alone, from a warm disk; the
-training step alone, on a batch in memory; both, as `train_lib` runs them; and an example's stages
+training step alone, on a batch in memory; both, as a training runs them; and an example's stages
 in one thread. The pipeline should deliver 3 times what the step consumes, and training spend less
 than 2 % of its time waiting for it.
 """
@@ -27,7 +27,7 @@ from jaxsep.data.input_pipeline import STEMS, pad_frames, train_batches
 from jaxsep.data.mixer import Mixer
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
-from jaxsep.training import setup
+from jaxsep.training.setup import ConfigError, set_up
 
 STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs
 ROWS = (
@@ -45,7 +45,8 @@ class Benchmark:
         frames = dataset.manifest["settings"]["segment_frames"]
         self._crop_frames = min(config.crop_frames or frames, frames)
         self._batch_size = config.batch_size
-        self._parts = setup.build(config, dataset)
+        self._setup = set_up(config)
+        self._state = self._setup.state  # each step donates it to the next
         self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
         self._mixer, self.rows = None, ROWS
         if dataset.representation == records.WAVEFORM:
@@ -56,7 +57,7 @@ class Benchmark:
             train_batches, dataset, batch_size=self._batch_size, crop_frames=self._crop_frames
         )
         with self._batches(0) as batches:
-            self._batch = sharding.to_global_batch(next(batches), self._parts.mesh)
+            self._batch = sharding.to_global_batch(next(batches), self._setup.mesh)
         self.step_rate()  # compiles
 
     def round(self, number: int) -> list[float]:
@@ -74,23 +75,27 @@ class Benchmark:
 
     def step_rate(self) -> float:
         """Returns the examples that the training step alone takes in a second."""
-        state, step = self._parts.state, self._parts.train_step
-        return self._rate(lambda: jax.block_until_ready(step(state, self._batch, 1.0)), STEPS)
+
+        def step() -> None:
+            self._state, metrics = self._setup.train_step(self._state, self._batch, 0)
+            jax.block_until_ready((self._state, metrics))
+
+        return self._rate(step, STEPS)
 
     def _training(self, number: int) -> tuple[float, float]:
         """Trains, settling a step after the next has begun; also returns the share of waiting.
 
         The first two steps, which find the pipeline empty, don't count.
         """
-        state, running, waits = self._parts.state, None, []
+        running, waits = None, []
 
         def step() -> None:
-            nonlocal state, running
+            nonlocal running
             asked = time.perf_counter()
             share = next(batches)
             waits.append(time.perf_counter() - asked)
-            batch = sharding.to_global_batch(share, self._parts.mesh)
-            state, following = self._parts.train_step(state, batch, 1.0)
+            batch = sharding.to_global_batch(share, self._setup.mesh)
+            self._state, following = self._setup.train_step(self._state, batch, 0)
             jax.device_get(running)
             running = following
 
@@ -98,7 +103,7 @@ class Benchmark:
             step()
             step()
             rate = self._rate(step, STEPS)
-            jax.block_until_ready(state)
+            jax.block_until_ready(self._state)
         return rate, sum(waits[2:]) * rate / (STEPS * self._batch_size)
 
     def _stages(self, number: int) -> np.ndarray:
@@ -148,11 +153,11 @@ def main() -> None:
     name, *variant = args.recipe.split(":", 1)
     try:
         config = importlib.import_module(f"configs.{name}").get_config(*variant)
-        config.num_train_steps = config.full_train_steps
+        config.num_train_steps, config.data_dir = config.full_train_steps, args.data_dir
         dataset = records.load_dataset(args.data_dir)
         benchmark = Benchmark(config, dataset)
         rounds = [benchmark.round(number) for number in range(1, args.rounds + 1)]
-    except (ImportError, ValueError, setup.ConfigError, records.DatasetError) as error:
+    except (ImportError, ValueError, ConfigError, records.DatasetError) as error:
         parser.exit(2, f"benchmarks.input_pipeline: {error}\n")
     except DataCorruptionError as error:
         parser.exit(1, f"benchmarks.input_pipeline: {error}\n")

@@ -43,14 +43,17 @@ def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
     config: Any = default.get_config()
     mesh = sharding.make_mesh()
     masker, variables = make_model(shape)
-    adam = optimizer.make_optimizer(grad_clip_norm=config.grad_clip_norm)
+    schedule = optimizer.make_schedule("constant", config.learning_rate, 1, 10)
+    adam = optimizer.make_optimizer(schedule, grad_clip_norm=config.grad_clip_norm)
     train_step = make_train_step(
         masker,
         adam,
-        optimizer.make_schedule("constant", config.learning_rate, 1, 10),
         example_loss=LOSSES[config.loss],
         grad_clip_norm=config.grad_clip_norm,
         mesh=mesh,
+        grad_accum_steps=config.grad_accum_steps,
+        ema_decay=config.ema_decay,
+        seed=config.seed,
     )
     state = sharding.replicate(create_state(variables, adam), mesh)
     numbers = {"num_frames": np.full(BATCH, FRAMES, np.int32)}
@@ -58,7 +61,7 @@ def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
 
     def step() -> None:
         nonlocal state
-        state, _ = train_step(state, there, 1.0)
+        state, _ = train_step(state, there, 0)
         jax.block_until_ready(state)
 
     return step

@@ -111,15 +111,18 @@ def compare_losses(
     statistics = {"mean": np.full(masker.stft.bins, 10.0), "std": np.full(masker.stft.bins, 10.0)}
     variables = models.init(masker, jax.random.key(0))
     variables = models.with_statistics(variables, statistics)
-    adam = optimizer.make_optimizer(grad_clip_norm=float("inf"))
+    schedule = optimizer.make_schedule("constant", LEARNING_RATE, 0, steps)
+    adam = optimizer.make_optimizer(schedule, grad_clip_norm=float("inf"))
     mesh = sharding.make_mesh()
     train_step = make_train_step(
         masker,
         adam,
-        optimizer.make_schedule("constant", LEARNING_RATE, 0, steps),
         example_loss=LOSSES["mean_square"],
         grad_clip_norm=float("inf"),
         mesh=mesh,
+        grad_accum_steps=1,
+        ema_decay=0.0,
+        seed=0,
     )
     state = sharding.replicate(create_state(variables, adam), mesh)
     network = TorchTraining(masker, weight_decay=0.0)
@@ -130,7 +133,7 @@ def compare_losses(
         batch = {**parts, "mixture": sum(parts.values())}
         frames = {"num_frames": np.full(shape[0], shape[1], np.int32)}
         there = sharding.to_global_batch({**batch, **frames}, mesh)
-        state, metrics = train_step(state, there, 1.0)
+        state, metrics = train_step(state, there, 0)
         losses[0].append(float(metrics["loss"]))
         losses[1].append(network.step(batch["mixture"], batch["vocals"]))
     return np.array(losses[0]), np.array(losses[1])

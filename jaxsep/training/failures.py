@@ -20,7 +20,7 @@ from jaxsep.models import files as model_files
 from jaxsep.models.files import save_model
 from jaxsep.training import health
 from jaxsep.training.losses import LOSSES
-from jaxsep.training.setup import Programs
+from jaxsep.training.setup import Setup
 from jaxsep.training.state import TrainState
 from jaxsep.training.step import Batch
 
@@ -34,38 +34,32 @@ class ReplayError(Exception):
 
 
 def investigate(
-    workdir: epath.Path,
-    parts: Programs,
-    state: TrainState,
-    batch: Batch,
-    dataset: records.Dataset,
-    description: dict[str, Any],
+    workdir: epath.Path, setup: Setup, state: TrainState, step: int, batch: Batch
 ) -> tuple[str, health.LayerNumbers]:
     """Finds out what happened in a step and saves all that is needed to replay it.
 
     Args:
-      workdir: gets the folder.
-      parts: of the training.
-      state: before the step.
-      batch: of the step.
-      dataset: where the batch is from.
-      description: for the saved masker's metadata.
+      workdir: Folder of the training; gets the step's folder.
+      setup: Training that the step belongs to.
+      state: State after the step; the step's update was left out, so its parameters are those
+        that the step began with.
+      step: Number of the step, from 1.
+      batch: Batch of the step.
 
     Returns:
       What happened, in a line; and each layer's numbers.
 
     Raises:
-      OSError: if it can't be saved.
+      OSError: It can't be saved.
     """
-    order = parts.layers
+    order = setup.layers
     found = jax.device_get(
-        parts.examine(state.params, state.params, state.statistics, batch, state.step)
+        setup.examine(state.params, state.params, state.statistics, batch, np.int32(step - 1))
     )
-    step = int(state.step) + 1
     cause = health.find_cause(found["layers"], order, found["loss"])
-    examples = _name_examples(found["examples"], dataset)
+    examples = _name_examples(found["examples"], setup.dataset)
     folder = workdir / FOLDER / str(step)
-    metadata = {"sdr": None, **description}
+    metadata = {"sdr": None, **setup.description}
     save_model(folder, state.params, state.statistics, metadata)
     process, count = jax.process_index(), jax.process_count()
     with (folder / f"batch-{process:05d}-of-{count:05d}.npz").open("wb") as file:

@@ -36,7 +36,7 @@ ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
 
 def make_examine(
-    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int = 1, seed: int = 0
+    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int, seed: int
 ) -> Callable[[Any, Any, Any, Batch, int | jax.Array], dict[str, Any]]:
     """Makes the jitted function that looks inside a training step.
 

@@ -72,6 +72,7 @@ class TrainLog:
         self._before = dataclasses.replace(totals)
         self._step_before = step
         self._mark: float | None = None  # since when time counts
+        self._seconds_before, self._begun = totals.seconds, time.monotonic()
         self._flushed = time.monotonic()
         self._batch_size, self._every, self._active = batch_size, every, active
         if active:
@@ -136,6 +137,10 @@ class TrainLog:
         """Keeps what takes place inside from counting as time of the steps."""
         yield
         self._mark = time.monotonic()
+
+    def count_seconds(self) -> None:
+        """Brings `totals.seconds` up to date."""
+        self.totals.seconds = self._seconds_before + time.monotonic() - self._begun
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes numbers of a step; what isn't finite becomes null in the JSON lines.

@@ -1,26 +1,28 @@
-"""The optimizer: clipping and weight decay before Adam; learning rates by step and by score."""
+"""The optimizer: clipping, weight decay, Adam and the learning rate as one optax chain."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import optax
 
 SCHEDULES = ("cosine", "linear", "constant")
-FINAL_SHARE = 0.01  # of the learning rate, that is left at the end
+FINAL_SHARE = 0.01  # part of the peak learning rate that a schedule falls to
 
 
 def make_schedule(
     kind: str, learning_rate: float, warmup_steps: int, num_train_steps: int
 ) -> optax.Schedule:
-    """Rises linearly to `learning_rate`, then falls to `FINAL_SHARE` of it, or stays.
+    """Makes a learning rate that rises linearly, then falls to `FINAL_SHARE` of it or stays.
 
     Args:
-      kind: one of `SCHEDULES`: falls along a cosine, along a line, or not at all.
-      learning_rate: after warm-up.
-      warmup_steps: of which the training spends half at most.
-      num_train_steps: when the fall ends.
+      kind: One of `SCHEDULES`: falls along a cosine, along a line, or not at all.
+      learning_rate: Peak rate, reached after the warm-up.
+      warmup_steps: Steps of the rise; half of the training at most.
+      num_train_steps: Step at which the fall ends.
 
     Raises:
-      ValueError: if the kind is unknown.
+      ValueError: The kind is unknown.
     """
     warmup = min(warmup_steps, num_train_steps // 2)
     rest, final = num_train_steps - warmup, FINAL_SHARE * learning_rate
@@ -37,21 +39,52 @@ def make_schedule(
 
 
 def make_optimizer(
-    *, grad_clip_norm: float, weight_decay: float = 0.0
+    schedule: optax.Schedule, *, grad_clip_norm: float, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Clips the global mean gradient's norm, then scales it as Adam does.
+    """Makes Adam behind clipping by global norm and L2 weight decay.
 
-    The training step applies the learning rate.
+    Its state is that of `optax.inject_hyperparams`: `hyperparams` holds the current
+    `learning_rate`, of the schedule, and `plateau_scale`, which multiplies it; `inner_state` holds
+    Adam's moments.
 
     Args:
-      grad_clip_norm: largest norm; `float("inf")` doesn't clip.
-      weight_decay: of all parameters; so much of each is added to its gradient, behind the
-        clipping (L2, which Adam scales like the rest, unlike AdamW's decay).
+      schedule: Learning rate by step.
+      grad_clip_norm: Largest norm of the whole gradient; `float("inf")` doesn't clip.
+      weight_decay: Share of each parameter that is added to its gradient behind the clipping
+        (L2, which Adam scales like the gradient, unlike the decay of AdamW).
     """
-    clip, adam = optax.clip_by_global_norm(grad_clip_norm), optax.scale_by_adam()
-    if not weight_decay:  # another chain would have another state than older checkpoints
-        return optax.chain(clip, adam)
-    return optax.chain(clip, optax.add_decayed_weights(weight_decay), adam)
+
+    def chain(learning_rate: jax.Array, plateau_scale: jax.Array) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(grad_clip_norm),
+            optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+            optax.scale_by_adam(),
+            optax.scale_by_learning_rate(learning_rate * plateau_scale),
+        )
+
+    return optax.inject_hyperparams(chain)(learning_rate=schedule, plateau_scale=1.0)
+
+
+def learning_rate(opt_state: Any) -> jax.Array:
+    """Returns the learning rate of the update that led to a state."""
+    return opt_state.hyperparams["learning_rate"] * opt_state.hyperparams["plateau_scale"]
+
+
+def with_plateau_scale(opt_state: Any, scale: jax.Array) -> Any:
+    """Returns an optimizer's state whose further learning rates are multiplied by `scale`."""
+    return opt_state._replace(hyperparams={**opt_state.hyperparams, "plateau_scale": scale})
+
+
+def skip_update(before: Any, after: Any) -> Any:
+    """Returns the state after an update that was tried and left out.
+
+    The schedule goes on, for it counts the steps tried; Adam's moments stay as they were.
+
+    Args:
+      before: State of the optimizer before the update.
+      after: State after it.
+    """
+    return after._replace(inner_state=before.inner_state)
 
 
 def validations_since_best(scores: Sequence[float]) -> int:
@@ -60,12 +93,12 @@ def validations_since_best(scores: Sequence[float]) -> int:
 
 
 def plateau_scale(scores: Sequence[float], *, patience: int, factor: float) -> float:
-    """Returns what the learning rate is multiplied by, after these validation scores.
+    """Returns the factor of the learning rate after these validation scores.
 
     Args:
-      scores: the higher the better, oldest first.
-      patience: scores in a row without a new best before `factor` is applied once more; 0: never.
-      factor: between 0 and 1.
+      scores: Validation scores, oldest first; higher is better.
+      patience: Scores in a row without a new best before `factor` is applied once more; 0: never.
+      factor: Reduction at each plateau, from 0 to 1.
     """
     best, stale, scale = float("-inf"), 0, 1.0
     for score in scores:

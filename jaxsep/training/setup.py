@@ -1,30 +1,27 @@
-"""From a config to what runs on the devices."""
+"""From a config to plain values and jitted functions; below this nothing sees the config."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxsep import models, sharding
 from jaxsep.data import records
-from jaxsep.data.device_mixer import check_mixing
+from jaxsep.data.device_mixer import DeviceMixer, check_mixing
+from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.models import files as model_files
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.stft_config import StftConfig
-from jaxsep.training import health, optimizer
+from jaxsep.training import health, optimizer, workdir
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.state import TrainState, create_state
-from jaxsep.training.step import make_eval_step, make_train_step
+from jaxsep.training.step import Batch, make_eval_step, make_train_step
 
-AT_LEAST_0 = (
-    "seed",
-    "weight_decay",
-    "warmup_steps",
-    "plateau_patience",
-    "early_stopping_patience",
-)
+AT_LEAST_0 = ("seed", "weight_decay", "warmup_steps", "plateau_patience", "early_stopping_patience")
 AT_LEAST_1 = (
     "num_train_steps",
     "batch_size",
@@ -41,38 +38,73 @@ class ConfigError(Exception):
     """A field of the config has a value that can't be used."""
 
 
-class Programs(NamedTuple):
-    """What runs on the devices.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What happens when; each field is the config's of that name (`configs/default.py`)."""
+
+    num_train_steps: int
+    batch_size: int
+    log_every_steps: int
+    eval_every_steps: int
+    checkpoint_every_steps: int
+    health_every_steps: int
+    max_failed_in_row: int
+    early_stopping_patience: int
+    plateau_patience: int
+    plateau_factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A training, ready to begin.
 
     Attributes:
-      mesh: the devices.
-      state: before the first step.
-      train_step: of `train_step.make_train_step`.
-      eval_step: of `train_step.make_eval_step`.
-      examine: of `health.make_examine`.
-      layers: names, in the order of the forward pass.
+      plan: What happens when.
+      dataset: Data set to train on.
+      mesh: Devices that share each batch.
+      state: State before the first step.
+      train_step: Function of `step.make_train_step`.
+      eval_step: Function of `step.make_eval_step`.
+      examine: Function of `health.make_examine`.
+      layers: Names of the masker's layers, in the order of the forward pass.
+      batches: Function from a number to the training batches from that one on, on the devices.
+      identity: What tells the training from others in `workdir.claim`.
+      description: What a checkpoint's metadata says of the training.
+      advice: Settings to try when updates keep failing.
     """
 
+    plan: Plan
+    dataset: records.Dataset
     mesh: jax.sharding.Mesh
     state: TrainState
     train_step: Callable[..., Any]
     eval_step: Callable[..., Any]
     examine: Callable[..., Any]
     layers: list[str]
+    batches: Callable[[int], Iterator[Batch]]
+    identity: dict[str, Any]
+    description: dict[str, Any]
+    advice: str
 
 
-def build(config: Any, dataset: records.Dataset) -> Programs:
-    """Makes the jitted functions and the first state of a training.
+def set_up(config: Any) -> Setup:
+    """Makes all that a training needs.
+
+    Args:
+      config: ConfigDict as `configs/default.py` describes it, with `data_dir` and
+        `num_train_steps` set.
 
     Raises:
-      ConfigError: if a field of the config has a value that can't be used.
+      ConfigError: A field of the config has a value that can't be used.
+      jaxsep.data.records.DatasetError: The data set can't be used.
     """
     _check(config)
+    dataset = records.load_dataset(config.data_dir)
     mesh = sharding.make_mesh()
     try:
         if config.loss not in LOSSES:
             raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
-        mixing = Mixing(**config.mixing)  # tells what is wrong with it
+        mixing = Mixing(**config.mixing)  # says what is wrong with it
         if config.mix_on_device:
             check_mixing(dataset, config.crop_frames, mixing)
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
@@ -89,7 +121,7 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
             " use a smaller batch_size"
         )
     adam = optimizer.make_optimizer(
-        grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
+        schedule, grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
     )
     variables = models.init(masker, jax.random.key(config.seed))
     variables = models.with_statistics(variables, dataset.statistics())
@@ -102,30 +134,67 @@ def build(config: Any, dataset: records.Dataset) -> Programs:
         "grad_accum_steps": config.grad_accum_steps,
         "seed": config.seed,
     }
-    return Programs(
+    return Setup(
+        plan=Plan(**{field.name: config[field.name] for field in dataclasses.fields(Plan)}),
+        dataset=dataset,
         mesh=mesh,
         state=sharding.replicate(state, mesh),
         train_step=make_train_step(
             masker,
             adam,
-            schedule,
             grad_clip_norm=config.grad_clip_norm,
             ema_decay=config.ema_decay,
             **shared,
         ),
-        # In float32, as checkpoints are restored.
+        # In float32, as models are restored.
         eval_step=make_eval_step(models.create(stft=dataset.stft, **config.model), mesh=mesh),
         examine=health.make_examine(masker, **shared),
         layers=health.layer_names(masker),
+        batches=_make_batches(config, dataset, mixing, mesh),
+        identity=workdir.identify(config.to_dict(), dataset),
+        description=workdir.describe(config.to_dict(), dataset),
+        advice=_advise(config),
     )
 
 
+def _make_batches(
+    config: Any, dataset: records.Dataset, mixing: Mixing, mesh: jax.sharding.Mesh
+) -> Callable[[int], Iterator[Batch]]:
+    """Makes the function that yields the training batches from a number on."""
+    # A data set that can't be validated on is refused before hours are spent on it.
+    eval_batches(dataset, "validation", batch_size=config.batch_size)
+    segment_frames = dataset.manifest["settings"]["segment_frames"]
+    crop_frames = min(config.crop_frames or segment_frames, segment_frames)
+    make_shares = functools.partial(
+        train_batches,
+        dataset,
+        batch_size=config.batch_size,
+        crop_frames=crop_frames,
+        seed=config.seed,
+        mixing=mixing,
+        plans=config.mix_on_device,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    mix_on_device = config.mix_on_device
+
+    def batches(first_batch: int) -> Iterator[Batch]:
+        mix = lambda batch: batch  # noqa: E731
+        if mix_on_device:
+            mix = DeviceMixer(dataset, "train", frames=crop_frames, mixing=mixing, mesh=mesh)
+        # Batch s depends on the data, the seed and s alone: the step is the whole position.
+        for share in make_shares(first_batch=first_batch):
+            yield mix(sharding.to_global_batch(share, mesh))
+
+    return batches
+
+
 def _variables_of(path: str, stft: StftConfig, *, like: dict[str, Any]) -> dict[str, Any]:
-    """Restores what a training begins with: parameters, and the statistics that they are used to.
+    """Loads what a training begins with: parameters, and the statistics that they are used to.
 
     Raises:
-      ConfigError: if they are of another masker, or of another format of magnitudes.
-      jaxsep.models.files.CheckpointError: if there are none.
+      ConfigError: They are of another masker, or of another format of magnitudes.
+      jaxsep.models.files.CheckpointError: There are none.
     """
     _, masker, variables = model_files.restore_best(path)
     problem = f"start_from={path} holds another masker"
@@ -165,3 +234,14 @@ def _check(config: Any) -> None:
             f"batch_size={config.batch_size} is not divisible by {devices} devices{accumulated};"
             f" use a multiple of {devices * parts}"
         )
+
+
+def _advise(config: Any) -> str:
+    """Names settings that may keep updates from failing."""
+    ways = [f"a learning_rate below {config.learning_rate}"]
+    ways.append(f"a grad_clip_norm below {config.grad_clip_norm}")
+    if not config.model.get("normalise", True):
+        ways.append("model.normalise=True")
+    if config.compute_dtype != "float32":
+        ways.append("compute_dtype=float32")
+    return " or ".join(ways)

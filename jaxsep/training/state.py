@@ -9,16 +9,16 @@ from flax import struct
 
 
 class TrainState(struct.PyTreeNode):
-    """All that training changes, and the data set's statistics.
+    """Parameters, statistics and the optimizer's state; the step is the position in the data.
 
     Attributes:
-      step: updates tried so far, int32.
-      params: of the masker.
-      statistics: of the data set, as the masker keeps them, constant; or the running ones of its
-        batch normalisation.
-      opt_state: of the optimizer.
-      failed_in_row: updates that failed one after another, int32.
-      ema_params: exponential moving average of `params`, or None.
+      step: Updates tried so far, int32.
+      params: Parameters of the masker.
+      statistics: The masker's collection `statistics`: of the data set, constant; or the running
+        ones of its batch normalisation.
+      opt_state: State of the optimizer.
+      failed_in_row: Updates that failed one after another, int32.
+      ema_params: Exponential moving average of `params`, or None.
     """
 
     step: jax.Array
@@ -30,7 +30,7 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What is validated and separates: the average where there is one.
+        """Variables to validate and to separate with: the average where there is one.
 
         Running statistics are averages already, over some ten steps.
         """
@@ -41,7 +41,13 @@ class TrainState(struct.PyTreeNode):
 def create_state(
     variables: dict[str, Any], optimizer: optax.GradientTransformation, *, with_ema: bool = False
 ) -> TrainState:
-    """Makes the state before the first step from a masker's fresh variables."""
+    """Makes the state before the first step.
+
+    Args:
+      variables: Fresh `params` and `statistics` of a masker.
+      optimizer: Optimizer of the parameters.
+      with_ema: Whether to keep a moving average of the parameters.
+    """
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -49,5 +55,6 @@ def create_state(
         statistics=variables["statistics"],
         opt_state=optimizer.init(params),
         failed_in_row=jnp.zeros((), jnp.int32),
-        ema_params=params if with_ema else None,
+        # A copy, for a donated state can't give one array away twice.
+        ema_params=jax.tree.map(jnp.copy, params) if with_ema else None,
     )

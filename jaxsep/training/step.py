@@ -15,6 +15,7 @@ from jaxsep.sharding import batch_sharding, replicated, split_batch
 from jaxsep.spectrogram import analyse
 from jaxsep.stft_config import StftConfig
 from jaxsep.training.losses import LossFn, error_energy
+from jaxsep.training.optimizer import learning_rate, skip_update
 from jaxsep.training.state import TrainState
 
 STEMS = ("mixture", *REQUIRED_TARGETS)
@@ -25,73 +26,75 @@ Batch = dict[str, jax.Array]
 def make_train_step(
     masker: nn.Module,
     optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
     *,
     example_loss: LossFn,
     grad_clip_norm: float,
     mesh: Mesh,
-    grad_accum_steps: int = 1,
-    ema_decay: float = 0.0,
-    seed: int = 0,
-) -> Callable[[TrainState, Batch, float], tuple[TrainState, dict[str, jax.Array]]]:
-    """Makes the jitted training step.
+    grad_accum_steps: int,
+    ema_decay: float,
+    seed: int,
+) -> Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the jitted training step. It donates the state it is given.
 
-    An update whose loss or gradient isn't finite is left out. It has failed, as has one whose
-    gradient is exactly 0. The state is not donated: the one before the step is what shows why the
-    step failed (`jaxsep.training.failures`), and it is small beside the activations.
+    An update fails if its loss or gradient isn't finite, or its gradient is exactly 0. A failed
+    update is left out: only the counts of steps go on. The next step may be under way before anyone
+    has read that; so it returns such a state untouched, until it is told that the failure was seen.
 
     Args:
-      masker: of `jaxsep.models`.
-      optimizer: which clips the gradient; of `optimizer.make_optimizer`.
-      schedule: learning rate by step.
-      example_loss: one of `losses.LOSSES`.
-      grad_clip_norm: where the optimizer clips, to report whether a step was clipped.
-      mesh: the batch is spread over it.
-      grad_accum_steps: parts that the batch is worked through in, to save memory; 1 for a masker
+      masker: Masker to train.
+      optimizer: Optimizer of `optimizer.make_optimizer`; it clips the gradient.
+      example_loss: One of `losses.LOSSES`.
+      grad_clip_norm: Norm at which the optimizer clips, to report whether it did.
+      mesh: Devices that share the batch.
+      grad_accum_steps: Parts that the batch is worked through in, to save memory; 1 for a masker
         that normalises by its batch.
-      ema_decay: of the parameters' moving average, if the state has one; smaller in the first
+      ema_decay: Decay of the parameters' moving average, if the state has one; smaller in the first
         steps, `(1 + step) / (10 + step)`, so that the initial parameters are soon forgotten.
-      seed: decides, with the step, what a masker draws at random.
+      seed: Seed of what the masker draws at random, together with the step.
 
     Returns:
-      A function from state, batch (`jaxsep.data.input_pipeline`) and a factor of the learning rate
-      to the next state and the scalars `loss`, `grad_norm` (before clipping), `learning_rate`,
-      `clipped`, `skipped` (left out), `failed_in_row`.
+      A function from the state, a batch (`jaxsep.data.input_pipeline`) and the `failed_in_row` that
+      was seen last to the next state and the scalars `loss`, `grad_norm` (before clipping),
+      `learning_rate`, `clipped`, `skipped` (left out) and `failed_in_row`.
     """
     loss_fn = make_loss_fn(masker, example_loss)
 
-    def train_step(state: TrainState, batch: Batch, learning_rate_scale: float):
+    def train_step(state: TrainState, batch: Batch, failures_seen: int):
         drawn_loss_fn = functools.partial(loss_fn, key=step_key(seed, state.step))
         value, grads, beside = accumulate(
             drawn_loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
         )
-        statistics = jax.tree.map(lambda parts: parts[-1], beside["statistics"])
-        grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        learning_rate = learning_rate_scale * schedule(state.step)
-        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+        params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
         if ema_params is not None:
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+        updated = state.replace(
+            step=state.step + 1,
+            params=params,
+            statistics=jax.tree.map(lambda parts: parts[-1], beside["statistics"]),
+            opt_state=opt_state,
+            ema_params=ema_params,
+            failed_in_row=jnp.zeros((), jnp.int32),
+        )
+        left_out = state.replace(
+            step=state.step + 1,
+            opt_state=skip_update(state.opt_state, opt_state),
+            failed_in_row=state.failed_in_row + 1,
+        )
+        grad_norm = optax.tree.norm(grads)
         # Clipping turns an infinite gradient into NaN, which would poison all that follows.
         is_finite = jnp.isfinite(grad_norm) & jnp.isfinite(value)
-        keep = functools.partial(jnp.where, is_finite)
         is_sound = is_finite & (grad_norm > 0)
-        new_state = state.replace(
-            step=state.step + 1,
-            params=jax.tree.map(keep, params, state.params),
-            statistics=jax.tree.map(keep, statistics, state.statistics),
-            opt_state=jax.tree.map(keep, opt_state, state.opt_state),
-            ema_params=jax.tree.map(keep, ema_params, state.ema_params),
-            failed_in_row=jnp.where(is_sound, 0, state.failed_in_row + 1),
-        )
+        is_unseen = state.failed_in_row > failures_seen
+        new_state = _choose(is_unseen, state, _choose(is_sound, updated, left_out))
         metrics = {
             "loss": value,
             "grad_norm": grad_norm,
-            "learning_rate": learning_rate,
+            "learning_rate": learning_rate(opt_state),
             "clipped": (is_finite & (grad_norm > grad_clip_norm)).astype(jnp.float32),
-            "skipped": 1.0 - is_finite.astype(jnp.float32),
+            "skipped": 1.0 - is_sound.astype(jnp.float32),
             "failed_in_row": new_state.failed_in_row,
         }
         return new_state, metrics
@@ -101,7 +104,12 @@ def make_train_step(
         train_step,
         in_shardings=(everywhere, spread, everywhere),
         out_shardings=(everywhere, everywhere),
+        donate_argnums=0,
     )
+
+
+def _choose(condition: jax.Array, a: TrainState, b: TrainState) -> TrainState:
+    return jax.tree.map(functools.partial(jnp.where, condition), a, b)
 
 
 def step_key(seed: int, step: int | jax.Array) -> jax.Array:

@@ -7,11 +7,11 @@ import jax
 from etils import epath
 
 from jaxsep import sharding
-from jaxsep.data import records
 from jaxsep.files import write_json
 from jaxsep.models import files as model_files
 from jaxsep.training.log import Totals
-from jaxsep.training.setup import Programs
+from jaxsep.training.setup import Setup
+from jaxsep.training.state import TrainState
 from jaxsep.training.validation import draw_example, validate
 
 FINISHED = "finished"
@@ -20,38 +20,30 @@ DIVERGED = "diverged"
 
 
 def write_summary(
-    folder: epath.Path,
-    config: Any,
-    dataset: records.Dataset,
-    parts: Programs,
-    *,
-    steps: int,
-    totals: Totals,
-    ended: str,
+    folder: epath.Path, setup: Setup, state: TrainState, totals: Totals, *, ended: str
 ) -> dict[str, Any]:
     """Writes `summary.json`; if the training is over, scores and draws its best checkpoint.
 
     Args:
-      folder: the workdir.
-      config: of the training.
-      dataset: that it was trained on.
-      parts: what ran on the devices.
-      steps: that were taken.
-      totals: of all runs.
+      folder: Workdir.
+      setup: Training that has ended.
+      state: State after its last step.
+      totals: Sums of all runs.
       ended: `FINISHED`, `STOPPED_EARLY`, `DIVERGED` or the name of the signal that interrupted it.
 
     Returns:
-      What was written.
+      The content of the file.
     """
+    plan, dataset, steps = setup.plan, setup.dataset, int(state.step)
     score = mixture_score = best = None
     if ended in (FINISHED, STOPPED_EARLY):
         best, masker, variables = model_files.restore_best(folder)
         score, mixture_score = validate(
-            parts.eval_step,
-            sharding.replicate(variables, parts.mesh),
+            setup.eval_step,
+            sharding.replicate(variables, setup.mesh),
             dataset,
-            batch_size=config.batch_size,
-            mesh=parts.mesh,
+            batch_size=plan.batch_size,
+            mesh=setup.mesh,
         )
         if jax.process_index() == 0:
             draw_example(folder / "spectrograms.png", dataset, masker, variables)
@@ -63,18 +55,18 @@ def write_summary(
     summary = {
         "ended": ended,
         "steps": steps,
-        "num_train_steps": config.num_train_steps,
+        "num_train_steps": plan.num_train_steps,
         "sdr": score,
         "sdr_mixture": mixture_score,
         "checkpoint": None if best is None else str(best),
         "seconds": totals.seconds,
-        "examples_per_second": totals.timed_steps * config.batch_size / timed_seconds,
+        "examples_per_second": totals.timed_steps * plan.batch_size / timed_seconds,
         "data_wait": totals.data_wait_seconds / timed_seconds,
         "clipped": totals.clipped / max(steps, 1),
         "skipped_steps": totals.skipped,
         "data_set": dataset.manifest["name"],
         "validation_tracks": dataset.num_tracks("validation"),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(parts.state.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
     if jax.process_index() == 0:
         write_json(folder / "summary.json", summary)

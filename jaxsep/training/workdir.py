@@ -29,22 +29,35 @@ class WorkdirError(Exception):
     """The folder belongs to another training; the message says where they differ."""
 
 
-def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset) -> None:
-    """Notes in the folder what is trained there, or checks that it is the same training.
+def identify(config: dict[str, Any], dataset: records.Dataset) -> dict[str, Any]:
+    """Returns what tells a training from others: its config and its data.
 
-    Raises:
-      WorkdirError: if it is another one; the message shows every difference. Or if the processes
-        don't share it.
-      OSError: if the folder can't be written.
+    Args:
+      config: Fields of the training's config.
+      dataset: Data set to train on.
     """
     may_change = set(MAY_CHANGE)
     if config["plateau_patience"] or config["early_stopping_patience"]:
         may_change.remove("eval_every_steps")  # they count validations
-    wanted = {name: value for name, value in config.items() if name not in may_change}
-    wanted["data_set_sha256"] = dataset.manifest_sha256
+    kept = {name: value for name, value in config.items() if name not in may_change}
+    return {**kept, "data_set_sha256": dataset.manifest_sha256}
+
+
+def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
+    """Notes in the folder what is trained there, or checks that it is the same training.
+
+    Args:
+      workdir: Folder of the training; made if need be.
+      identity: Result of `identify`.
+
+    Raises:
+      WorkdirError: It is another training; the message shows every difference. Or the processes
+        don't share the folder.
+      OSError: The folder can't be written.
+    """
     file = workdir / CONFIG
     if file.exists():
-        there, here = _flatten(read_json(file)), _flatten(wanted)
+        there, here = _flatten(read_json(file)), _flatten(identity)
         names = [name for name in there | here if there.get(name) != here.get(name)]
         if names:
             difference = "; ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in names)
@@ -53,7 +66,7 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
             )
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(file, wanted)
+        write_json(file, identity)
     multihost_utils.sync_global_devices("the workdir is claimed")
     if not file.exists():
         raise WorkdirError(
@@ -62,10 +75,10 @@ def claim(workdir: epath.Path, config: dict[str, Any], dataset: records.Dataset)
         )
 
 
-def describe(config: Any, dataset: records.Dataset) -> dict[str, Any]:
+def describe(config: dict[str, Any], dataset: records.Dataset) -> dict[str, Any]:
     """Describes, for a checkpoint's metadata, what is trained on what."""
     return {
-        "config": config.to_dict(),
+        "config": config,
         "stft": dataclasses.asdict(dataset.stft),
         "jaxsep_version": __version__,
         "data_set": {

@@ -53,7 +53,7 @@ def test_what_is_restored_predicts_as_what_was_trained(tiny_dataset, tmp_path, b
 
 
 @pytest.mark.parametrize("how", ["one Ctrl-C", "two Ctrl-C", "crash"])
-@pytest.mark.parametrize("moment", [1, 3, 5])
+@pytest.mark.parametrize("moment", [1, 3, 5, 6])
 def test_an_interrupted_training_ends_with_the_same_parameters(
     whole_training, tiny_dataset, tmp_path, monkeypatch, how, moment
 ):

@@ -14,18 +14,18 @@ from jaxsep.training.step import make_train_step
 from tests.helpers import TINY_STFT, batch_of
 
 
-def make(*, dtype="float32", with_ema=False, learning_rate=1e-3, **fields):
+def make(*, dtype="float32", with_ema=False, schedule=lambda step: 1e-3, **fields):
     masker = models.create(stft=TINY_STFT, name="lstm", hidden_size=8, dtype=dtype)
-    adam = optimizer.make_optimizer(grad_clip_norm=0.1)
+    adam = optimizer.make_optimizer(schedule, grad_clip_norm=0.1)
     mesh = sharding.make_mesh()
+    settings = {"grad_accum_steps": 1, "ema_decay": 0.0, "seed": 0, **fields}
     step = make_train_step(
         masker,
         adam,
-        optax.constant_schedule(learning_rate),
         example_loss=LOSSES["phase_sensitive"],
         grad_clip_norm=0.1,
         mesh=mesh,
-        **fields,
+        **settings,
     )
     variables = models.init(masker, jax.random.key(0))
     return step, sharding.replicate(create_state(variables, adam, with_ema=with_ema), mesh)
@@ -35,16 +35,16 @@ def test_a_batch_in_parts_gives_the_same_update():
     results = []
     for parts in (1, 2, 4):
         step, state = make(grad_accum_steps=parts)
-        state, metrics = step(state, batch_of(), 1.0)
+        state, metrics = step(state, batch_of(), 0)
         results.append((metrics["loss"], metrics["grad_norm"]))
     np.testing.assert_allclose(results[1:], [results[0]] * 2, rtol=1e-5)
 
 
 def test_bfloat16_computes_roughly_the_same_and_keeps_float32():
     step, state = make()
-    _, exact = step(state, batch_of(), 1.0)
+    _, exact = step(state, batch_of(), 0)
     step, state = make(dtype="bfloat16")
-    state, rough = step(state, batch_of(), 1.0)
+    state, rough = step(state, batch_of(), 0)
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, rough["loss"]))} == {
         jnp.dtype("float32")
     }
@@ -53,11 +53,16 @@ def test_bfloat16_computes_roughly_the_same_and_keeps_float32():
     np.testing.assert_allclose(rough["grad_norm"], exact["grad_norm"], rtol=0.05)
 
 
+def kept(tree):
+    """Copies arrays off the device, before a step that donates them."""
+    return jax.tree.map(np.array, tree)
+
+
 def test_the_average_follows_the_parameters():
     step, state = make(with_ema=True, ema_decay=0.999)
-    expected = state.params
+    expected = kept(state.params)
     for number in range(3):
-        state, _ = step(state, batch_of(), 1.0)
+        state, _ = step(state, batch_of(), 0)
         decay = (1 + number) / (10 + number)
         expected = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, expected, state.params)
     equal = functools.partial(np.testing.assert_allclose, rtol=1e-5)
@@ -65,12 +70,62 @@ def test_the_average_follows_the_parameters():
     assert state.variables["params"] is state.ema_params
 
 
-def test_the_factor_scales_the_learning_rate():
+def poisoned():
+    batch = batch_of()
+    return {**batch, "mixture": batch["mixture"].at[1].set(jnp.inf)}
+
+
+def test_a_failed_update_changes_nothing_but_the_counts():
+    step, state = make(with_ema=True, ema_decay=0.5, schedule=lambda step: 0.1 / (1 + step))
+    state, _ = step(state, batch_of(), 0)
+    before = kept(state)
+    state, metrics = step(state, poisoned(), 0)
+    assert metrics["skipped"] == 1 and metrics["failed_in_row"] == 1 and state.step == 2
+    for name in ("params", "ema_params", "statistics"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(before, name), getattr(state, name))
+    jax.tree.map(
+        np.testing.assert_array_equal, before.opt_state.inner_state, state.opt_state.inner_state
+    )
+    state, metrics = step(state, batch_of(), 1)
+    assert metrics["learning_rate"] == pytest.approx(0.1 / 3)  # the schedule counts failed steps
+    assert metrics["failed_in_row"] == 0
+
+
+def test_a_gradient_of_exactly_zero_fails():
     step, state = make()
-    whole, metrics = step(state, batch_of(), 1.0)
-    tenth, less = step(state, batch_of(), 0.1)
+    silent = {name: leaf * 0 for name, leaf in batch_of().items()}
+    state, metrics = step(state, {**silent, "num_frames": batch_of()["num_frames"]}, 0)
+    assert metrics["grad_norm"] == 0 and metrics["skipped"] == 1
+
+
+def test_a_state_waits_until_its_failure_is_seen():
+    step, state = make()
+    state, _ = step(state, poisoned(), 0)
+    failed = kept(state)
+    state, _ = step(state, batch_of(), 0)
+    jax.tree.map(np.testing.assert_array_equal, failed, kept(state))
+    state, metrics = step(state, batch_of(), 1)
+    assert state.step == 2 and metrics["skipped"] == 0
+    # What was seen before doesn't hold up a state that is sound again.
+    state, metrics = step(state, batch_of(), 1)
+    assert state.step == 3 and metrics["skipped"] == 0
+
+
+def test_the_state_is_donated():
+    step, state = make()
+    following, _ = step(state, batch_of(), 0)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(following))
+
+
+def test_a_plateau_scales_the_learning_rate():
+    step, state = make()
+    before, others = kept(state.params), kept(state)
+    whole, metrics = step(state, batch_of(), 0)
+    scaled = optimizer.with_plateau_scale(others.opt_state, np.float32(0.1))
+    tenth, less = step(others.replace(opt_state=scaled), batch_of(), 0)
     assert less["learning_rate"] == pytest.approx(0.1 * metrics["learning_rate"])
-    moved = [optax.tree.norm(optax.tree.sub(s.params, state.params)) for s in (whole, tenth)]
+    moved = [optax.tree.norm(optax.tree.sub(s.params, before)) for s in (whole, tenth)]
     np.testing.assert_allclose(moved[1], 0.1 * moved[0], rtol=1e-3)
 
 
