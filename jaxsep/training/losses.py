@@ -36,7 +36,9 @@ def error_energy(
     """
     projection = (jnp.square(mixture) + jnp.square(vocals) - jnp.square(accompaniment)) / 2
     error = jnp.square(mask * mixture) - 2 * mask * projection + jnp.square(vocals)
-    return jnp.maximum(error, 0.0)  # rounded magnitudes can miss the triangle by a little
+    # Rounded magnitudes can miss the triangle by a little. Not jnp.maximum: XLA may take 0 for the
+    # larger of 0 and NaN, and a bad example would go unseen.
+    return jnp.where(error < 0, 0.0, error)
 
 
 def magnitude_error(
