@@ -10,6 +10,7 @@ import jax
 from etils import epath
 
 from jaxsep.audio.reader import AudioError
+from jaxsep.cli import demo
 from jaxsep.collections.source import PreparationError
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
@@ -77,8 +78,6 @@ def train(config: Any, workdir: str | None) -> int:
     if use_band:
         if jax.process_count() > 1:
             raise ConfigError("several processes need a prepared data set: --config.data_dir=DATA")
-        from jaxsep.cli import demo
-
         print(
             "no data set named (--config.data_dir=...): training on the built-in band,"
             f" {demo.BAND_DIR}"
