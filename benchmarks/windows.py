@@ -26,19 +26,20 @@ def main() -> int:
     parser.add_argument("--song", type=Path, action="append", required=True)
     args = parser.parse_args()
     _, masker, variables = model_files.restore_best(args.model)
-    if masker.is_causal:
+    windows = masker.traits.windows
+    if windows is None:
         parser.error(f"{args.model} is causal and carries its state on: there are no windows")
     separator = Separator(masker, variables)
     waveforms = [separator.to_format(*read_audio(song)) for song in args.song]
     waveform = np.concatenate(waveforms)
     magnitude = np.abs(stft(jnp.asarray(waveform), masker.stft))
     whole, _ = masker.apply(variables, magnitude[None], masker.initial_carry(1))
-    vocals = np.asarray(whole[0]) * magnitude
-    difference = separator.mask(waveform) * magnitude - vocals
+    vocals = np.asarray(whole[0, masker.targets.index("vocals")]) * magnitude
+    difference = separator.masks(waveform)["vocals"] * magnitude - vocals
     decibels = 10 * np.log10(np.square(difference).sum() / np.square(vocals).sum())
     seconds = len(waveform) / masker.stft.sample_rate
     with Table("song, s", "frames in a window", "shared frames", "difference, dB") as table:
-        table.row(seconds, masker.window_frames, masker.overlap_frames, float(decibels))
+        table.row(seconds, windows.frames, windows.overlap, float(decibels))
     return 0
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from benchmarks.open_unmix import HIDDEN_SIZE, SHAPES
 from configs import default
 from jaxsep import models, sharding
+from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
 from jaxsep.training.losses import LOSSES
@@ -32,7 +32,7 @@ def model_fields(shape: str) -> dict[str, Any]:
     return {"hidden_size": HIDDEN_SIZE, **SHAPES[shape]._asdict()}
 
 
-def make_model(shape: str) -> tuple[nn.Module, dict[str, Any]]:
+def make_model(shape: str) -> tuple[Masker, dict[str, Any]]:
     """Makes a model with random weights."""
     masker = models.create("lstm", STFT, **model_fields(shape))
     return masker, models.init(masker, jax.random.key(0))

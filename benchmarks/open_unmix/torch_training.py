@@ -33,7 +33,7 @@ class TorchTraining:
             nb_channels=masker.stft.channels,
             hidden_size=masker.hidden_size,
             nb_layers=masker.num_layers,
-            unidirectional=masker.is_causal,
+            unidirectional=not masker.bidirectional,
             max_bin=masker.low_bins,
         )
         self._network.lstm.dropout = masker.dropout

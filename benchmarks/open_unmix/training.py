@@ -110,7 +110,7 @@ def compare_losses(
     vocals, rest = (rng.gamma(0.5, 10.0, size).astype(np.float32) for _ in range(2))
     statistics = {"mean": np.full(masker.stft.bins, 10.0), "std": np.full(masker.stft.bins, 10.0)}
     variables = models.init(masker, jax.random.key(0))
-    variables = models.with_statistics(variables, statistics)
+    variables = masker.with_statistics(variables, statistics)
     schedule = optimizer.make_schedule("constant", LEARNING_RATE, 0, steps)
     adam = optimizer.make_optimizer(schedule, grad_clip_norm=float("inf"))
     mesh = sharding.make_mesh()

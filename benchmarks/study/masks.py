@@ -39,7 +39,8 @@ def _look(separator: Separator, source: Source, track: Track) -> dict[str, float
     voice = np.abs(spectrogram(recording.stems["vocals"]))
     if not voice.any():
         return {}
-    mask = separator.mask(separator.to_format(recording.mixture, recording.sample_rate))
+    mixture_in_format = separator.to_format(recording.mixture, recording.sample_rate)
+    mask = separator.masks(mixture_in_format)["vocals"]
     rest = np.abs(spectrogram(recording.stems["accompaniment"]))
     mixture = np.abs(spectrogram(recording.mixture))
     ideal = voice / np.maximum(voice + rest, 1e-9)

@@ -65,7 +65,8 @@ def look(separator: Separator, source: Source, track: Track, stem: str) -> Energ
         return np.abs(stft(jnp.asarray(own), separator.stft))
 
     voice, part = map(magnitude, waveforms)
-    mask = separator.mask(separator.to_format(recording.mixture, recording.sample_rate))
+    mixture_in_format = separator.to_format(recording.mixture, recording.sample_rate)
+    mask = separator.masks(mixture_in_format)["vocals"]
     loudness, energy, masked = (np.square(x).sum(axis=(1, 2)) for x in (voice, part, mask * part))
     return Energies(energy, masked, loudness > SOUNDING * loudness.max())
 

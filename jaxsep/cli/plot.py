@@ -132,7 +132,7 @@ def _find_error(
     mixture, vocals, backing = (
         separator.to_format(wave, sample_rate) for wave in (song, vocals, backing)
     )
-    mask = separator.mask(mixture)
+    mask = separator.masks(mixture)["vocals"]
     return separation_error(mask, mixture, vocals, backing, separator.stft, part)
 
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
-from flax import linen as nn
 from flax import traverse_util
 
 from jaxsep import models
 from jaxsep.files import new_folder
 from jaxsep.models.files import FOLDER, save_model
+from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 
 
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 def arrange(
-    masker: nn.Module,
+    masker: Masker,
     sources: Mapping[str, Mapping[str, np.ndarray]],
     targets: Mapping[str, Mapping[str, Target]],
     *,

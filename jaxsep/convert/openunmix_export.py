@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from flax import linen as nn
 from flax import traverse_util
 
 from jaxsep.convert.openunmix import array_places
@@ -17,6 +16,7 @@ from jaxsep.convert.openunmix_files import SETTING_NAMES, SETTINGS
 from jaxsep.convert.torch_writer import write_torch_file
 from jaxsep.files import new_folder, write_json
 from jaxsep.models import files as model_files
+from jaxsep.models.masker import Masker
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
 
@@ -55,7 +55,10 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
     provenance = model_files.read_metadata(checkpoint).get("provenance")
     with new_folder(output) as folder:
         for target, (network, leaves) in networks.items():
-            shape = {"hidden_size": network.hidden_size, "unidirectional": network.is_causal}
+            shape = {
+                "hidden_size": network.hidden_size,
+                "unidirectional": not network.bidirectional,
+            }
             WRITERS[file_format](folder / f"{target}.{file_format}", to_arrays(leaves, network))
             notes = {"args": {**settings, **shape}, "provenance": provenance}
             write_json(folder / f"{target}.json", notes)
@@ -63,11 +66,11 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
 
 
 def _networks(
-    masker: nn.Module, variables: Mapping[str, Any]
+    masker: Masker, variables: Mapping[str, Any]
 ) -> dict[str, tuple[OpenUnmixMasker, Mapping[str, Any]]]:
     """Returns each target's network and its variables; nothing if they are of another kind."""
-    if isinstance(masker, OpenUnmixMasker):
-        return {"vocals": (masker, variables)}
+    if isinstance(masker, OpenUnmixMasker) and len(masker.targets) == 1:
+        return {masker.targets[0]: (masker, variables)}
     if not isinstance(masker, OpenUnmixTargets):
         return {}
     return {

@@ -1,45 +1,28 @@
-"""The maskers: from a mixture's magnitudes to the share of each that is a target's: the vocals'.
+"""Maskers: networks that predict which share of a mixture belongs to each target.
 
-Every masker is a Flax module with
+For others: `create`, `init`, the type `masker.Masker`, and `files`, which loads and saves models.
 
-    mask, carry = masker.apply(variables, magnitude, carry, valid=valid)
+Arrays have their axes in this order: `[batch, targets, frames, channels, bins]`.
 
-* `magnitude`, `mask`: `[batch, frames, channels, bins]`; the mask lies in 0 to 1, but for
-  an LSTM's with `mask_limit` and Open-Unmix's, which has no upper limit;
-* `carry`: the state after the frames seen so far, `masker.initial_carry(batch)` at the beginning;
-* `valid`: bool `[batch, frames]`, False for the padding behind a short example, or None.
-
-A masker of other targets, or of several, has their names as `targets`; its mask is
-`[batch, targets, frames, channels, bins]`. See `targets_of`.
-
-In training the collection `statistics` is mutable, and there are random numbers named `dropout`.
-
-`is_causal` tells whether the mask of a frame depends on that frame and earlier ones alone;
-`mono_gain` is what a single channel is multiplied with, before a stereo masker gets it twice.
-
-A masker that isn't causal goes through a song in windows, see `jaxsep.separation.windows`, and has
-three attributes more:
-
-* `window_frames`, `overlap_frames`: of a window, and of it and the next;
-* `lead_frames`: frames of silence that it wants to see before a song.
+A new masker is one file with a Flax module that fulfils `masker.Masker`, one line in `MASKERS`, one
+config, and one row in `tests/models/test_contract.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import linen as nn
 
 from jaxsep.models.lstm import LSTMMasker
+from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.models.mlp import MLPMasker
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
 from jaxsep.models.spleeter import SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
-MASKERS = {
+MASKERS: dict[str, Callable[..., Masker]] = {
     "mlp": MLPMasker,
     "lstm": LSTMMasker,
     "spleeter": SpleeterMasker,
@@ -49,61 +32,43 @@ MASKERS = {
 DTYPES = ("float32", "bfloat16")
 
 
-def create(name: str, stft: StftConfig, *, dtype: str = "float32", **fields: Any) -> nn.Module:
+def create(name: str, stft: StftConfig, *, dtype: str = "float32", **fields: Any) -> Masker:
     """Makes a masker.
 
     Args:
-      name: one of `MASKERS`.
-      stft: the format of its magnitudes.
-      dtype: of its matrix products, one of `DTYPES`; parameters and masks are float32.
-      **fields: of the masker.
+      name: Key in `MASKERS`.
+      stft: Format of the spectra.
+      dtype: Data type of the matrix products, one of `DTYPES`; parameters and masks are float32.
+      **fields: Fields of the masker. Lists, as JSON has them, stand for tuples.
 
     Raises:
-      ValueError: if the name, the dtype or a field is unknown.
+      ValueError: If the name, the dtype or a field is unknown, or a field has an impossible value.
     """
     if dtype not in DTYPES:
         raise ValueError(f"compute_dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     if name not in MASKERS:
         raise ValueError(f"model.name={name!r} is unknown; use one of {', '.join(MASKERS)}")
+    fields = {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
     try:
-        return MASKERS[name](stft=stft, dtype=jnp.dtype(dtype), **fields)
+        masker = MASKERS[name](stft=stft, dtype=jnp.dtype(dtype), **fields)
     except TypeError as error:
         raise ValueError(f"model {name!r}: {error}") from error
+    if not masker.targets or len(set(masker.targets)) < len(masker.targets):
+        raise ValueError(f"targets={masker.targets} must be one or more different names")
+    return masker
 
 
-def init(masker: nn.Module, key: jax.Array) -> dict[str, Any]:
+def init(masker: Masker, key: jax.Array) -> Variables:
     """Initialises a masker's variables.
 
+    Args:
+      masker: The masker.
+      key: Random key.
+
     Returns:
-      `{"params": ..., "statistics": ...}`; the latter has no gradient. See `with_statistics`.
+      `{"params": ..., "statistics": ...}`; statistics have no gradient.
     """
     stft = masker.stft
-    magnitude = jnp.zeros((1, 2, stft.channels, stft.bins))
-    variables = masker.init(key, magnitude, masker.initial_carry(1))
-    return {"params": variables["params"], "statistics": variables["statistics"]}
-
-
-def targets_of(masker: nn.Module) -> tuple[str, ...]:
-    """Names what a masker's masks are of, in their order."""
-    return getattr(masker, "targets", ("vocals",))
-
-
-def with_statistics(
-    variables: dict[str, Any], statistics: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Gives a masker's variables the statistics of its data set.
-
-    Open-Unmix's are parameters, which begin with them.
-
-    Args:
-      variables: of `init`.
-      statistics: of `records.Dataset.statistics`.
-    """
-    params = variables["params"]
-    if "input" in params:
-        bins = len(params["input"]["mean"])
-        mean, std = (jnp.asarray(statistics[name][:bins]) for name in ("mean", "std"))
-        return {**variables, "params": {**params, "input": {"mean": -mean, "scale": 1 / std}}}
-    wanted = variables["statistics"]["normalise"]
-    known = {name: jnp.asarray(statistics[name]) for name in wanted}
-    return {**variables, "statistics": {"normalise": known}}
+    spectrum = jnp.zeros((1, 2, stft.channels, stft.bins), jnp.complex64)
+    variables = masker.init(key, observe(masker, spectrum), masker.initial_carry(1))
+    return {name: variables.get(name, {}) for name in ("params", "statistics")}

@@ -19,7 +19,6 @@ import jax
 import numpy as np
 import tensorstore
 from etils import epath
-from flax import linen as nn
 from flax import traverse_util
 
 from jaxsep import models
@@ -127,7 +126,7 @@ def read_metadata(checkpoint: epath.Path) -> dict[str, Any]:
 
 def restore_masker(
     checkpoint: epath.Path, *, dtype: str = "float32"
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[models.Masker, dict[str, Any]]:
     """Restores a checkpoint's masker and its variables, on one device.
 
     Args:
@@ -181,7 +180,7 @@ def _read_arrays(item: epath.Path, names: Iterable[str]) -> dict[str, Any]:
     return traverse_util.unflatten_dict({n: r.result() for n, r in reads.items()}, sep="/")
 
 
-def restore_best(path: epath.PathLike) -> tuple[epath.Path, nn.Module, dict[str, Any]]:
+def restore_best(path: epath.PathLike) -> tuple[epath.Path, models.Masker, dict[str, Any]]:
     """Restores the best sound checkpoint; damaged ones are named in the log.
 
     Args:

@@ -1,33 +1,47 @@
-"""What the maskers share: how they see a mixture and how they answer."""
+"""Layers that several maskers share: how they see a mixture and how they answer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Bool, Float
 
+from jaxsep.models.masker import Variables
 from jaxsep.stft_config import StftConfig
 
-# Of a running level: [batch, 2], the decayed sums of levels and of ones.
-LevelCarry = jax.Array
+# State of a running level: decayed sums of the levels and of ones.
+LevelCarry = Float[Array, "batch 2"]
+# A mask this near to its limits passes hardly any gradient.
+SATURATED_MASK = 1e-6
+
+
+def is_watched(layer: nn.Module) -> bool:
+    """Tells whether a layer should report numbers, by `sow("health", name, value)`.
+
+    What is sown under a name that ends in `_max` is joined by its maximum, the rest by its mean;
+    see `jaxsep.training.health`.
+    """
+    return layer.is_mutable_collection("health") and not layer.is_initializing()
 
 
 def running_level(
-    levels: jax.Array, carry: LevelCarry, *, decay: float, silence: float
-) -> tuple[jax.Array, LevelCarry]:
+    levels: Float[Array, "batch frames"], carry: LevelCarry, *, decay: float, silence: float
+) -> tuple[Float[Array, "batch frames"], LevelCarry]:
     """Averages levels over the past, with exponentially fading weights.
 
-    Silence doesn't count: what follows a pause is no louder for it.
+    Silence doesn't count, so a pause leaves the average as it is.
 
     Args:
-      levels: `[batch, frames]`.
-      carry: zeros at the beginning.
-      decay: the weight of a frame falls by this factor per frame.
-      silence: levels up to this are left out.
+      levels: Level of each frame.
+      carry: Sums after the frames before; zeros at the start.
+      decay: Factor by which the weight of a frame falls from one frame to the next.
+      silence: Levels up to this one are left out.
 
     Returns:
-      The averages, `[batch, frames]`, at least `silence`; and the next carry.
+      The averages, at least `silence`, and the next carry.
     """
 
     def step(sums, level):
@@ -39,17 +53,18 @@ def running_level(
     return averages.T, carry
 
 
-def to_bands(x: jax.Array, fine_bins: int) -> jax.Array:
-    """Averages bins to bands: the lowest ones are kept, each octave above has half as many.
+def to_bands(x: Float[Array, "*batch bins"], fine_bins: int) -> Float[Array, "*batch bands"]:
+    """Averages bins to bands: the lowest bins stay, and each octave above has half as many bands.
 
-    Hearing and voices resolve high frequencies no finer, and the layers become smaller.
+    Neither hearing nor voices resolve high frequencies more finely, and the layers get smaller.
 
     Args:
-      x: `[..., bins]`.
-      fine_bins: bins that are bands of their own; bins - 1 is this times a power of two.
+      x: Values of the bins.
+      fine_bins: Number of bins that are bands of their own; `bins - 1` is this times a power of
+        two.
 
     Returns:
-      `[..., bands]`; an octave has `fine_bins / 2` bands, and the last bin is a band of its own.
+      Values of the bands: `fine_bins / 2` for each octave, and one for the last bin.
     """
     parts = [x[..., :fine_bins]]
     for low, width in _octaves(x.shape[-1], fine_bins):
@@ -57,8 +72,10 @@ def to_bands(x: jax.Array, fine_bins: int) -> jax.Array:
     return jnp.concatenate([*parts, x[..., -1:]], axis=-1)
 
 
-def from_bands(x: jax.Array, fine_bins: int, bins: int) -> jax.Array:
-    """Gives each bin its band's value: `[..., bands]` to `[..., bins]`; see `to_bands`."""
+def from_bands(
+    x: Float[Array, "*batch bands"], fine_bins: int, bins: int
+) -> Float[Array, "*batch bins"]:
+    """Gives each bin the value of its band; see `to_bands`."""
     parts, first = [x[..., :fine_bins]], fine_bins
     for low, width in _octaves(bins, fine_bins):
         parts.append(jnp.repeat(x[..., first : first + low // width], width, axis=-1))
@@ -70,7 +87,7 @@ def num_bands(bins: int, fine_bins: int) -> int:
     """Counts the bands of `to_bands`.
 
     Raises:
-      ValueError: if octaves above `fine_bins` don't fill `bins`.
+      ValueError: If octaves above `fine_bins` don't fill `bins`.
     """
     octaves = _octaves(bins, fine_bins)
     if fine_bins < 2 or fine_bins % 2 or fine_bins * 2 ** len(octaves) != bins - 1:
@@ -91,15 +108,15 @@ def _octaves(bins: int, fine_bins: int) -> list[tuple[int, int]]:
 class Normalise(nn.Module):
     """Makes magnitudes independent of the song's level, compresses and standardises them.
 
-    The mixture is first brought to the data set's mean level, judged by a causal running average;
-    so a quieter song looks the same. Then the logarithm of each bin is shifted and scaled by its
-    mean and deviation in the data set (whose own levels vary: the result is only about standard).
+    A causal running average judges the mixture's level and brings it to the data set's mean level,
+    so a quieter song looks the same. The logarithm of each bin is then shifted and scaled by its
+    mean and standard deviation in the data set.
 
     Attributes:
-      stft: format of the magnitudes.
-      level_seconds: time constant of the running average; 0 takes each frame by itself.
-      enabled: if not, the features are the magnitudes as they are.
-      fine_bins: see `to_bands`; 0 leaves all bins as they are.
+      stft: Format of the magnitudes.
+      level_seconds: Time constant of the running average, in seconds; 0 takes each frame by itself.
+      enabled: If False, the features are the magnitudes as they are.
+      fine_bins: Number of bins that aren't merged, see `to_bands`; 0 merges none.
     """
 
     stft: StftConfig
@@ -108,8 +125,10 @@ class Normalise(nn.Module):
     fine_bins: int = 0
 
     @nn.compact
-    def __call__(self, magnitude: jax.Array, carry: LevelCarry) -> tuple[jax.Array, LevelCarry]:
-        """Maps `[batch, frames, channels, bins]` to `[batch, frames, channels * bands]`."""
+    def __call__(
+        self, magnitude: Float[Array, "batch frames channels bins"], carry: LevelCarry
+    ) -> tuple[Float[Array, "batch frames features"], LevelCarry]:
+        """Turns magnitudes into `channels * bands` features."""
         shape = (self.stft.bins,)
         mean = self.variable("statistics", "mean", jnp.ones, shape).value
         log_mean = self.variable("statistics", "log_mean", jnp.zeros, shape).value
@@ -132,27 +151,40 @@ class Normalise(nn.Module):
         return features.reshape(*features.shape[:2], -1), carry
 
 
+def with_normalise(variables: Variables, statistics: Mapping[str, np.ndarray]) -> Variables:
+    """Gives the layer `normalise` of a masker the statistics of the data set."""
+    wanted = variables["statistics"]["normalise"]
+    known = {name: jnp.asarray(statistics[name]) for name in wanted}
+    return {**variables, "statistics": {**variables["statistics"], "normalise": known}}
+
+
 class Dense(nn.Dense):
-    """A dense layer and its activation: one layer, also to `jaxsep.training.health`."""
+    """A dense layer with its activation; to `jaxsep.training.health` they are one layer."""
 
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        return self.activation(super().__call__(inputs))
+    def __call__(
+        self, inputs: Float[Array, "batch frames inputs"]
+    ) -> Float[Array, "batch frames features"]:
+        """Maps features to features."""
+        outputs = self.activation(super().__call__(inputs))
+        if self.activation is nn.relu and is_watched(self):
+            self.sow("health", "dead", jnp.mean(jnp.all(outputs == 0, axis=(0, 1))))
+        return outputs
 
 
 class FixedNorm(nn.Module):
-    """Batch normalisation by the statistics of the training, which are only read.
+    """Batch normalisation by stored statistics, which are only read.
 
     Attributes:
-      epsilon: is added to the variance.
+      epsilon: Number that is added to the variance.
     """
 
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[..., filters]` to the same shape."""
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        """Normalises each feature."""
         shape = x.shape[-1:]
         mean = self.variable("statistics", "mean", jnp.zeros, shape).value
         var = self.variable("statistics", "var", jnp.ones, shape).value
@@ -169,13 +201,14 @@ class FixedNorm(nn.Module):
 class BatchNorm(FixedNorm):
     """Batch normalisation that is trained.
 
-    Where the collection `statistics` is mutable, the batch's own statistics normalise it and the
-    running ones move towards them; elsewhere it is `FixedNorm`. The batch is that of all devices.
+    Where the collection `statistics` is mutable, the statistics of the batch, over all devices,
+    normalise it, and the running ones move towards them. Elsewhere this is `FixedNorm`.
 
-    Flax's has the biased variance run, and PyTorch's, whose numbers these are, the unbiased one.
+    It isn't `flax.linen.BatchNorm`, which lets the biased variance run, where PyTorch, whose
+    numbers these are, lets the unbiased one run; and whose collection can't be named `statistics`.
 
     Attributes:
-      momentum: how far the running statistics move in a step.
+      momentum: Share by which the running statistics move towards the batch's in a step.
 
     Reference: Ioffe and Szegedy, Batch normalization, 2015.
     """
@@ -183,12 +216,16 @@ class BatchNorm(FixedNorm):
     momentum: float = 0.1
 
     @nn.compact
-    def __call__(self, x: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-        """Maps `[batch, frames, filters]` to the same shape.
+    def __call__(
+        self,
+        x: Float[Array, "batch frames features"],
+        valid: Bool[Array, "batch frames"] | None = None,
+    ) -> Float[Array, "batch frames features"]:
+        """Normalises each feature.
 
         Args:
-          x: to normalise.
-          valid: bool `[batch, frames]`; other frames don't count in the statistics.
+          x: Features.
+          valid: Frames that count in the statistics; None stands for all.
         """
         shape = x.shape[-1:]
         mean = self.variable("statistics", "mean", jnp.zeros, shape)
@@ -208,27 +245,35 @@ class BatchNorm(FixedNorm):
 
 
 class MaskHead(nn.Module):
-    """Answers with a mask: a dense layer and a sigmoid.
+    """Answers with masks for all targets, by a dense layer and a sigmoid.
 
     Attributes:
-      stft: format of the mask.
-      fine_bins: see `to_bands`; 0 answers for each bin.
-      mask_limit: what the sigmoid is multiplied with. Above 1 a masked bin can be louder than the
-        mixture's, as vocals are where the rest has the opposite phase.
-      dtype: of the dense layer's product; the mask itself is float32.
+      stft: Format of the masks.
+      num_targets: Number of targets.
+      fine_bins: Number of bins that aren't merged, see `to_bands`; 0 merges none.
+      mask_limit: Largest mask. Above 1 a masked bin can be louder than the mixture's, as vocals are
+        where the rest has the opposite phase.
+      dtype: Data type of the dense layer's product; the masks are float32.
     """
 
     stft: StftConfig
+    num_targets: int = 1
     fine_bins: int = 0
     mask_limit: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """Maps `[batch, frames, features]` to masks `[batch, frames, channels, bins]`."""
+    def __call__(
+        self, features: Float[Array, "batch frames features"]
+    ) -> Float[Array, "batch targets frames channels bins"]:
+        """Predicts masks from features."""
         channels, bins, fine = self.stft.channels, self.stft.bins, self.fine_bins
         bands = num_bands(bins, fine) if fine else bins
-        logits = nn.Dense(channels * bands, dtype=self.dtype, name="dense")(features)
-        mask = self.mask_limit * nn.sigmoid(logits.astype(jnp.float32))
-        mask = mask.reshape(*features.shape[:2], channels, bands)
-        return from_bands(mask, fine, bins) if fine else mask
+        dense = nn.Dense(self.num_targets * channels * bands, dtype=self.dtype, name="dense")
+        masks = self.mask_limit * nn.sigmoid(dense(features).astype(jnp.float32))
+        if is_watched(self):
+            from_edge = jnp.minimum(masks, self.mask_limit - masks)
+            self.sow("health", "saturated", jnp.mean(from_edge < SATURATED_MASK))
+        masks = masks.reshape(*features.shape[:2], self.num_targets, channels, bands)
+        masks = jnp.moveaxis(masks, 2, 1)
+        return from_bands(masks, fine, bins) if fine else masks

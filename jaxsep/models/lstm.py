@@ -2,15 +2,48 @@
 
 import functools
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Float
 
-from jaxsep.models.layers import Dense, MaskHead, Normalise, num_bands
+from jaxsep.models.layers import Dense, MaskHead, Normalise, is_watched, num_bands, with_normalise
 from jaxsep.models.lstm_scan import LSTMCarry, lstm_scan
+from jaxsep.models.masker import Masks, Traits, Valid, Variables, Windows
 from jaxsep.stft_config import StftConfig
+
+# Windows of a bidirectional masker. With three layers trained on MIR-1K, the vocals of a six-minute
+# song differ by -41 dB from those of the song as one window (`benchmarks.windows`); an overlap of
+# 512 frames makes it 2 dB less, windows of 512 frames 2 dB more.
+WINDOWS = Windows(frames=1024, overlap=256)
+
+
+def check_sizes(hidden_size: int, num_layers: int, *, bidirectional: bool, dropout: float) -> None:
+    """Checks the fields that recurrent maskers share.
+
+    Raises:
+      ValueError: If one is out of range.
+    """
+    if hidden_size < 1 or (bidirectional and hidden_size % 2):
+        raise ValueError(
+            f"hidden_size={hidden_size} must be 1 or more, and even for a bidirectional model"
+        )
+    if num_layers < 1:
+        raise ValueError(f"num_layers={num_layers} must be 1 or more")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout} must be at least 0 and less than 1")
+
+
+def initial_states(
+    batch: int, hidden_size: int, num_layers: int, *, bidirectional: bool
+) -> list[LSTMCarry]:
+    """Returns the state of each layer before the first frame; see `LSTMLayer` for the sizes."""
+    zeros = jnp.zeros((batch, hidden_size // (2 if bidirectional else 1)))
+    return [(zeros, zeros)] * num_layers
 
 
 def _bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -20,14 +53,14 @@ def _bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 class LSTMLayer(nn.Module):
-    """One LSTM layer.
+    """One LSTM layer; reports what `lstm_scan` watches.
 
     Attributes:
-      hidden_size: units, of both directions together.
-      bidirectional: half of the units run backwards in time.
-      unroll: of `lstm_scan`, as `dtype` and `cell_limit`.
-
-    Where the collection `health` is mutable, it stores there what `lstm_scan` watches.
+      hidden_size: Units of both directions together.
+      bidirectional: Whether half of the units run backwards in time.
+      unroll: Steps in one iteration of the loop, see `lstm_scan`.
+      dtype: Data type of the matrix products; states are float32.
+      cell_limit: Largest size of a cell state, see `lstm_scan`.
     """
 
     hidden_size: int
@@ -41,52 +74,59 @@ class LSTMLayer(nn.Module):
         w_ih = self.param(f"{name}_w_ih", nn.initializers.lecun_normal(), (x.shape[-1], 4 * units))
         w_hh = self.param(f"{name}_w_hh", nn.initializers.orthogonal(), (units, 4 * units))
         bias = self.param(f"{name}_bias", _bias_init, (4 * units,))
-        watch = self.is_mutable_collection("health") and not self.is_initializing()
+        watch = is_watched(self)
         kwargs |= {"cell_limit": self.cell_limit, "unroll": self.unroll}
         kwargs |= {"dtype": self.dtype, "watch": watch}
         outputs, next_carry, seen = lstm_scan(x, carry, w_ih, w_hh, bias, **kwargs)
-        if watch:
-            self.sow("health", name, seen)
+        for number, value in (seen or {}).items():
+            self.sow("health", number, value)
         return outputs, next_carry
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, carry: LSTMCarry, *, valid: jax.Array | None = None
-    ) -> tuple[jax.Array, LSTMCarry]:
-        """Maps `[batch, frames, features]` to `[batch, frames, hidden_size]`."""
+        self,
+        x: Float[Array, "batch frames inputs"],
+        carry: LSTMCarry,
+        *,
+        valid: Valid | None = None,
+    ) -> tuple[Float[Array, "batch frames hidden"], LSTMCarry]:
+        """Maps features to features, and the state to the next."""
         outputs, next_carry = self._direction("forward", x, carry)
         if self.bidirectional:
             # The future has no carry: the backward state starts from zero at the end of `x`.
             start = jax.tree.map(jnp.zeros_like, carry)
             backward, _ = self._direction("backward", x, start, reverse=True, valid=valid)
             outputs = jnp.concatenate([outputs, backward], axis=-1)
-            # Nor has the past: a window begins at rest at both of its ends. Carrying the forward
-            # state on brought a song in windows no nearer to the song as a whole.
+            # Nor has the past: both directions start a window at rest. Carrying the forward state
+            # on brought a song in windows no nearer to the song as a whole.
             next_carry = carry
         return outputs, next_carry
 
 
 class LSTMMasker(nn.Module):
-    """A dense layer, LSTM layers, and two dense layers that see both.
+    """A dense layer, LSTM layers, and two dense layers that see the output of both.
 
     Attributes:
-      stft: format of the magnitudes.
-      hidden_size: units of each inner layer; even if `bidirectional`.
-      num_layers: LSTM layers.
-      bidirectional: look at later frames too; not causal then.
-      level_seconds: time constant of the running level, see `Normalise`.
-      normalise: see `Normalise`; without, the network gets the magnitudes as they are.
-      cell_limit: of `lstm_scan`. No state reaches it in as many frames, so training on shorter
-        crops is the same without; in an endless stream it keeps the states near those of then.
-      dropout: share of an LSTM layer's inputs and outputs that are left out in training, where
-        there are random numbers of that name.
-      fine_bins: merge the bins above, in input and mask, see `common.to_bands`; 0: none.
-      mask_limit: the largest mask, see `MaskHead`.
-      unroll: of `lstm_scan`; changes speed alone.
-      dtype: of the matrix products; parameters, states and masks are float32.
+      stft: Format of the magnitudes.
+      targets: Names of the targets, which share all layers but the last.
+      hidden_size: Units of each inner layer; even if `bidirectional`.
+      num_layers: Number of LSTM layers.
+      bidirectional: Whether the network sees later frames too; it isn't causal then.
+      level_seconds: Time constant of the running level in seconds, see `Normalise`.
+      normalise: Whether the network sees normalised magnitudes, see `Normalise`.
+      dropout: Share of the inputs and outputs of the LSTM layers that are dropped in training.
+      fine_bins: Number of bins that aren't merged, in input and masks, see `layers.to_bands`; 0
+        merges none.
+      mask_limit: Largest mask, see `MaskHead`.
+      unroll: Steps in one iteration of `lstm_scan`; changes speed alone.
+      dtype: Data type of the matrix products; parameters, states and masks are float32.
+      cell_limit: Largest size of a cell state, see `lstm_scan`. No state reaches it in as many
+        frames, so training on shorter crops is the same without it. In an endless stream it keeps
+        the states near those of training.
     """
 
     stft: StftConfig
+    targets: tuple[str, ...] = ("vocals",)
     hidden_size: int = 512
     num_layers: int = 1
     bidirectional: bool = False
@@ -99,44 +139,40 @@ class LSTMMasker(nn.Module):
     dtype: jnp.dtype = jnp.float32
     cell_limit: float = 256.0
 
-    lead_frames = 0
-    mono_gain = 1.0
-
     def __post_init__(self):
         super().__post_init__()
-        if self.num_layers < 1 or (self.bidirectional and self.hidden_size % 2):
-            raise ValueError(
-                f"num_layers={self.num_layers} must be at least 1, and hidden_size="
-                f"{self.hidden_size} even for a bidirectional model"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} must be at least 0 and less than 1")
+        check_sizes(
+            self.hidden_size,
+            self.num_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
         if self.mask_limit <= 0:
             raise ValueError(f"mask_limit={self.mask_limit} must be above 0")
         if self.fine_bins:
             num_bands(self.stft.bins, self.fine_bins)  # raises if they don't fit
 
-    # How a bidirectional model goes through a song. With three layers trained on MIR-1K the vocals
-    # of six minutes differ by -41 dB from those of the whole at once (`benchmarks.windows`); an
-    # overlap of 512 makes it 2 dB less, a window of 512 2 dB more.
-    window_frames = 1024
-    overlap_frames = 256
-
     @property
-    def is_causal(self) -> bool:
-        return not self.bidirectional
+    def traits(self) -> Traits:
+        """How the masker wants to be used."""
+        return Traits(windows=WINDOWS if self.bidirectional else None, dropout=self.dropout)
 
     def initial_carry(self, batch: int) -> dict[str, Any]:
         """Returns the state before the first frame."""
-        units = self.hidden_size // (2 if self.bidirectional else 1)
-        state = (jnp.zeros((batch, units)), jnp.zeros((batch, units)))
-        return {"level": jnp.zeros((batch, 2)), "lstm": [state] * self.num_layers}
+        states = initial_states(
+            batch, self.hidden_size, self.num_layers, bidirectional=self.bidirectional
+        )
+        return {"level": jnp.zeros((batch, 2)), "lstm": states}
 
     @nn.compact
     def __call__(
-        self, magnitude: jax.Array, carry: dict[str, Any], *, valid: jax.Array | None = None
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """Predicts masks; see `jaxsep.models`."""
+        self,
+        magnitude: Float[Array, "batch frames channels bins"],
+        carry: dict[str, Any],
+        *,
+        valid: Valid | None = None,
+    ) -> tuple[Masks, dict[str, Any]]:
+        """Predicts masks; see `Masker`."""
         normalise = Normalise(
             self.stft, self.level_seconds, self.normalise, self.fine_bins, name="normalise"
         )
@@ -159,11 +195,29 @@ class LSTMMasker(nn.Module):
             states.append(state)
         x = jnp.concatenate([skipped, self._drop(x, self.num_layers)], axis=-1)
         x = dense(name="dense_2")(x)
-        mask = MaskHead(self.stft, self.fine_bins, self.mask_limit, self.dtype, name="mask")(x)
-        return mask, {"level": level, "lstm": states}
+        head = MaskHead(
+            self.stft,
+            len(self.targets),
+            self.fine_bins,
+            self.mask_limit,
+            self.dtype,
+            name="mask",
+        )
+        return head(x), {"level": level, "lstm": states}
 
     def _drop(self, x: jax.Array, index: int) -> jax.Array:
         if not self.dropout:
             return x
         is_certain = not self.has_rng("dropout")
         return nn.Dropout(self.dropout, deterministic=is_certain, name=f"dropout_{index + 1}")(x)
+
+    def with_statistics(
+        self, variables: Variables, statistics: Mapping[str, np.ndarray]
+    ) -> Variables:
+        """Returns variables with the data set's statistics; see `Masker`."""
+        return with_normalise(variables, statistics)
+
+    def only(self, targets: Iterable[str]) -> "LSTMMasker":
+        """Returns the masker itself: the targets share its layers."""
+        del targets
+        return self

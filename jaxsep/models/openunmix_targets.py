@@ -1,35 +1,32 @@
-"""Several of Open-Unmix's maskers side by side, each with a target of its own."""
+"""Several of Open-Unmix's maskers side by side, one for each target."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
+from jaxtyping import Array, Float
 
 from jaxsep.models.lstm_scan import LSTMCarry
-from jaxsep.models.openunmix import OpenUnmixMasker
+from jaxsep.models.masker import Masks, Traits, Valid, Variables
+from jaxsep.models.openunmix import WINDOWS, OpenUnmixMasker
 from jaxsep.stft_config import StftConfig
 
 
 class OpenUnmixTargets(nn.Module):
-    """A masker for each target; they hear the same mixture, and nothing of each other.
+    """A network for each target. All see the same mixture, and none sees another.
 
     Attributes:
-      stft: format of the magnitudes.
-      networks: fields of `OpenUnmixMasker` by the target's name; they may differ.
-      dtype: of the matrix products; parameters, states and masks are float32.
+      stft: Format of the magnitudes.
+      networks: Fields of each target's `OpenUnmixMasker`, by the target's name; they may differ.
+      dtype: Data type of the matrix products; parameters, states and masks are float32.
     """
 
     stft: StftConfig
     networks: Mapping[str, Mapping[str, Any]]
     dtype: jnp.dtype = jnp.float32
-
-    lead_frames = OpenUnmixMasker.lead_frames
-    mono_gain = OpenUnmixMasker.mono_gain
-    overlap_frames = OpenUnmixMasker.overlap_frames
-    window_frames = OpenUnmixMasker.window_frames
 
     def __post_init__(self):
         self.networks = FrozenDict(self.networks)  # maskers can be hashed
@@ -44,36 +41,52 @@ class OpenUnmixTargets(nn.Module):
         return tuple(self.networks)
 
     @property
-    def is_causal(self) -> bool:
-        return all(masker.is_causal for masker in self.maskers().values())
+    def traits(self) -> Traits:
+        """How the masker wants to be used: in windows if one of the networks does."""
+        all_traits = [masker.traits for masker in self.maskers().values()]
+        return Traits(
+            windows=WINDOWS if any(traits.windows for traits in all_traits) else None,
+            dropout=max(traits.dropout for traits in all_traits),
+            mixes_examples=True,
+        )
 
     def maskers(self) -> dict[str, OpenUnmixMasker]:
         """Makes each target's masker, as one that stands alone."""
         return {
-            target: OpenUnmixMasker(self.stft, dtype=self.dtype, **fields, parent=None)
+            target: OpenUnmixMasker(self.stft, (target,), dtype=self.dtype, **fields, parent=None)
             for target, fields in self.networks.items()
         }
 
-    def only(self, targets: Iterable[str]) -> "OpenUnmixTargets":
-        """Returns a masker of some of the targets; of the same variables it ignores the rest."""
-        return self.clone(networks={target: self.networks[target] for target in targets})
-
     def initial_carry(self, batch: int) -> dict[str, list[LSTMCarry]]:
-        """Returns the state before the first frame, for each target."""
+        """Returns the state before the first frame, by the target's name."""
         return {target: masker.initial_carry(batch) for target, masker in self.maskers().items()}
 
     @nn.compact
     def __call__(
         self,
-        magnitude: jax.Array,
+        magnitude: Float[Array, "batch frames channels bins"],
         carry: dict[str, list[LSTMCarry]],
         *,
-        valid: jax.Array | None = None,
-    ) -> tuple[jax.Array, dict[str, list[LSTMCarry]]]:
-        """Predicts masks `[batch, targets, frames, channels, bins]`; see `jaxsep.models`."""
+        valid: Valid | None = None,
+    ) -> tuple[Masks, dict[str, list[LSTMCarry]]]:
+        """Predicts masks; see `Masker`."""
         masks, states = [], {}
         for target, masker in self.maskers().items():
             named = masker.clone(parent=self, name=target)
             mask, states[target] = named(magnitude, carry[target], valid=valid)
             masks.append(mask)
-        return jnp.stack(masks, axis=1), states
+        return jnp.concatenate(masks, axis=1), states
+
+    def with_statistics(
+        self, variables: Variables, statistics: Mapping[str, np.ndarray]
+    ) -> Variables:
+        """Returns variables whose networks begin with the data set's statistics; see `Masker`."""
+        params = dict(variables["params"])
+        for target, masker in self.maskers().items():
+            own = masker.with_statistics({"params": params[target]}, statistics)
+            params[target] = own["params"]
+        return {**variables, "params": params}
+
+    def only(self, targets: Iterable[str]) -> "OpenUnmixTargets":
+        """Returns a masker with these targets' networks, which ignores the others' variables."""
+        return self.clone(networks={target: self.networks[target] for target in targets})

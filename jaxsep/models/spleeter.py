@@ -1,16 +1,21 @@
 """Spleeter's masker for two stems: a U-Net for each, and the share of the vocals in both.
 
-It is here to run the weights that Deezer trained; `jaxsep.convert.spleeter` reads them.
+It runs the weights that Deezer trained; `jaxsep.convert.spleeter` reads them.
 
 Reference: Hennequin et al., Spleeter: a fast and efficient music source separation tool with
 pre-trained models, 2020; after the U-Net of Jansson et al., 2017.
 """
 
+from collections.abc import Iterable, Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from jaxsep.models.layers import FixedNorm
+from jaxsep.models.masker import Masks, Traits, Valid, Variables, Windows
 from jaxsep.stft_config import StftConfig
 
 EXTENSIONS = ("zeros", "average")
@@ -24,16 +29,18 @@ class UNet(nn.Module):
     """Estimates the magnitudes of one stem.
 
     Attributes:
-      filters: of the first convolution; each further one has twice as many.
-      dtype: of the convolutions.
+      filters: Filters of the first convolution; each further one has twice as many.
+      dtype: Data type of the convolutions.
     """
 
     filters: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, magnitude: jax.Array) -> jax.Array:
-        """Maps `[segments, frames, bins, channels]`, multiples of `2**LEVELS`, to that shape."""
+    def __call__(
+        self, magnitude: Float[Array, "segments frames bins channels"]
+    ) -> Float[Array, "segments frames bins channels"]:
+        """Estimates magnitudes; frames and bins are multiples of `2**LEVELS`."""
         x, skips = magnitude, []
         for level in range(LEVELS):
             if level:
@@ -65,16 +72,16 @@ class UNet(nn.Module):
 
 
 class SpleeterMasker(nn.Module):
-    """Two U-Nets that see segments of a song, each by itself, and its lower bins.
+    """Two U-Nets that see the lower bins of a song in segments, each by itself.
 
     Attributes:
-      stft: format of the magnitudes.
-      extension: the mask above the bins that the networks see: `zeros` as Spleeter by default, or
-        the `average` over the bins that they see.
-      window_frames: of a segment, a multiple of 64; the last one is filled up with silence.
-      low_bins: that the networks see, a multiple of 64.
-      filters: of the networks' first convolution.
-      dtype: of the convolutions; parameters and masks are float32.
+      stft: Format of the magnitudes.
+      extension: Mask above the bins that the networks see: `zeros`, as Spleeter has it by default,
+        or the `average` over the bins that they see.
+      window_frames: Length of a segment in frames, a multiple of 64; silence fills up the last one.
+      low_bins: Number of the lowest bins that the networks see, a multiple of 64.
+      filters: Filters of the networks' first convolution.
+      dtype: Data type of the convolutions; parameters and masks are float32.
     """
 
     stft: StftConfig
@@ -84,10 +91,7 @@ class SpleeterMasker(nn.Module):
     filters: int = 16
     dtype: jnp.dtype = jnp.float32
 
-    is_causal = False
-    overlap_frames = 0
-    # The networks know levels: Spleeter decodes by FFmpeg, which makes two channels of one like so.
-    mono_gain = 0.5**0.5
+    targets = ("vocals",)
 
     def __post_init__(self):
         super().__post_init__()
@@ -106,13 +110,18 @@ class SpleeterMasker(nn.Module):
             )
 
     @property
-    def lead_frames(self) -> int:
-        """Makes a segment begin where the first frame is centred on the song's first sample.
+    def traits(self) -> Traits:
+        """How the masker wants to be used.
 
-        One frame earlier, the first that touches the song, ends a segment of silence. The weights'
-        port to PyTorch divides songs like this, and the division is heard: by tenths of a dB.
+        A segment begins where the first frame is centred on the song's first sample: the frame
+        before, the first that touches the song, ends a segment of silence. The weights' port to
+        PyTorch cuts songs like this, and where they are cut matters by tenths of a dB.
+
+        The networks know levels, and Spleeter's decoder, FFmpeg, makes two channels of one with a
+        gain of the square root of one half.
         """
-        return self.window_frames - 1
+        windows = Windows(self.window_frames, lead=self.window_frames - 1)
+        return Traits(windows=windows, mono_gain=0.5**0.5)
 
     def initial_carry(self, batch: int) -> tuple[()]:
         """Returns nothing: no segment sees another."""
@@ -121,9 +130,13 @@ class SpleeterMasker(nn.Module):
 
     @nn.compact
     def __call__(
-        self, magnitude: jax.Array, carry: tuple[()], *, valid: jax.Array | None = None
-    ) -> tuple[jax.Array, tuple[()]]:
-        """Predicts masks; see `jaxsep.models`."""
+        self,
+        magnitude: Float[Array, "batch frames channels bins"],
+        carry: tuple[()],
+        *,
+        valid: Valid | None = None,
+    ) -> tuple[Masks, tuple[()]]:
+        """Predicts masks; see `Masker`."""
         if valid is not None:
             magnitude = jnp.where(valid[:, :, None, None], magnitude, 0)
         segments = self._to_segments(magnitude[..., : self.low_bins])
@@ -134,7 +147,19 @@ class SpleeterMasker(nn.Module):
         mask = self._to_frames(mask, magnitude.shape)
         rest = mask.mean(axis=-1, keepdims=True) if self.extension == "average" else 0.0
         rest = jnp.broadcast_to(rest, (*mask.shape[:-1], self.stft.bins - self.low_bins))
-        return jnp.concatenate([mask, rest], axis=-1), carry
+        return jnp.concatenate([mask, rest], axis=-1)[:, None], carry
+
+    def with_statistics(
+        self, variables: Variables, statistics: Mapping[str, np.ndarray]
+    ) -> Variables:
+        """Returns the variables: their statistics are those of the training, not of a data set."""
+        del statistics
+        return variables
+
+    def only(self, targets: Iterable[str]) -> "SpleeterMasker":
+        """Returns the masker itself, which has one target."""
+        del targets
+        return self
 
     def _to_segments(self, magnitude: jax.Array) -> jax.Array:
         """Maps `[batch, frames, channels, bins]` to `[segments, window_frames, bins, channels]`."""

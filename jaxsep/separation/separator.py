@@ -1,4 +1,4 @@
-"""Separation of whole waveforms, block by block."""
+"""Separates whole waveforms, block by block."""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from etils import epath
-from flax import linen as nn
+from jaxtyping import Float
 
 from jaxsep.models import files as model_files
-from jaxsep.models import targets_of
-from jaxsep.separation.session import Passage
+from jaxsep.models.masker import Masker, Variables, observe
+from jaxsep.separation.session import Session
 from jaxsep.separation.wiener import WINDOW_FRAMES
 from jaxsep.separation.windows import (
-    initial_masks,
+    initial_mask_state,
     initial_state,
-    predict,
+    predict_masks,
     separate_window,
     windows_of,
 )
@@ -29,47 +29,45 @@ BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
 
+Waveform = Float[np.ndarray, "samples channels"]
+
 
 class Separator:
-    """A restored masker, ready to separate.
-
-    A masker goes through a song in blocks or windows, see `jaxsep.separation.windows`, in memory
-    that doesn't grow with the song.
+    """Separates waveforms by a masker, in memory that doesn't grow with the song.
 
     Args:
-      masker: of `jaxsep.models`.
-      variables: its parameters and statistics.
-      stems: that are wanted: the model's targets; `accompaniment`, the mixture without the vocals;
-        `residual`, the mixture without all of the model's targets. None stands for all targets,
-        or for `STEMS` if these are the vocals alone.
-      wiener_iterations: by which what the masks find is refined, see `jaxsep.separation.wiener`.
-        The sources are all of the model's targets, and the residual if it is wanted or there is one
-        target.
+      masker: The masker.
+      variables: Parameters and statistics of the masker.
+      stems: Stems to return: any of the model's targets, `accompaniment` (the mixture without the
+        vocals) or `residual` (the mixture without all of the targets). None stands for all targets,
+        or for vocals and accompaniment if the model's only target is the vocals.
+      wiener_iterations: Iterations of `jaxsep.separation.wiener`, which refines the masked spectra.
+        Its sources are all of the model's targets, and the residual if it is asked for or the model
+        has one target.
 
     Attributes:
-      stems: that it gives.
-      stft: format of what the masker hears.
+      stems: Names of the stems, in the order in which they are returned.
+      stft: Format of the masker's spectra.
 
     Raises:
-      jaxsep.stems.StemError: if the model has no such stem.
-      ValueError: if the iterations are negative.
+      jaxsep.stems.StemError: If the model has no such stem.
+      ValueError: If `wiener_iterations` is negative.
     """
 
     def __init__(
         self,
-        masker: nn.Module,
-        variables: dict,
+        masker: Masker,
+        variables: Variables,
         *,
         stems: Sequence[str] | None = None,
         wiener_iterations: int = 0,
     ):
         if wiener_iterations < 0:
             raise ValueError(f"wiener_iterations={wiener_iterations} must be 0 or more")
-        targets = targets_of(masker)
-        self.stems = choose(targets, stems)
-        needed = needed_targets(targets, self.stems)
-        if needed != targets and not wiener_iterations:
-            masker = masker.only(needed)
+        self.stems = choose(masker.targets, stems)
+        has_one_target = len(masker.targets) == 1
+        if not wiener_iterations:
+            masker = masker.only(needed_targets(masker.targets, self.stems))
         self.stft = masker.stft
         self._masker = masker
         self._variables = variables
@@ -78,15 +76,15 @@ class Separator:
             separate_window,
             masker,
             wiener_iterations=wiener_iterations,
-            residual=RESIDUAL in self.stems or len(targets) == 1,
+            residual=RESIDUAL in self.stems or has_one_target,
         )
         self._separate_window = jax.jit(step)
-        self._predict = jax.jit(functools.partial(predict, masker))
+        self._predict_masks = jax.jit(functools.partial(predict_masks, masker))
 
     @property
     def is_causal(self) -> bool:
-        """Whether it can separate sound as it comes."""
-        return self._masker.is_causal and not self._refines
+        """Whether the separator can stream: no frame depends on later ones."""
+        return self._masker.traits.windows is None and not self._refines
 
     @classmethod
     def restore(
@@ -111,18 +109,21 @@ class Separator:
         _, masker, variables = model_files.restore_best(path)
         return cls(masker, variables, stems=stems, wiener_iterations=wiener_iterations)
 
-    def __call__(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    def __call__(self, waveform: Waveform, sample_rate: int) -> dict[str, Waveform]:
         """Separates a waveform.
 
-        Channels that aren't the masker's are treated as `jaxsep.separation.session.Passage` says.
+        A waveform with other channels than the masker's is treated as `Session` says.
 
         Args:
-          waveform: float `[samples, channels]`, at least one sample.
-          sample_rate: in Hz, of the waveform; it needn't be the masker's.
+          waveform: At least one sample.
+          sample_rate: Sample rate of the waveform in Hz; it needn't be the masker's.
 
         Returns:
-          The stems by name, float32 of the same shape. Vocals and accompaniment add up to the
-          waveform, and so do all of the model's targets and the residual.
+          The stems by name, float32 of the same shape. Vocals and accompaniment sum to the
+          waveform, and so do all targets and the residual.
+
+        Raises:
+          ValueError: If the waveform has another number of axes, or none of a kind.
         """
         if waveform.ndim != 2 or 0 in waveform.shape:
             raise ValueError(f"waveform of shape {waveform.shape} isn't [samples, channels]")
@@ -131,84 +132,84 @@ class Separator:
         parts = [self.to_stems(*pair) for pair in self.stream(blocks, sample_rate)]
         return {stem: np.concatenate([part[stem] for part in parts]) for stem in self.stems}
 
-    def to_stems(
-        self, mixture: np.ndarray, estimates: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Makes the stems, float32, of what `stream` yields."""
+    def to_stems(self, mixture: Waveform, estimates: Mapping[str, Waveform]) -> dict[str, Waveform]:
+        """Turns what `stream` yields into the stems, float32."""
         stems, _ = make_stems(mixture, estimates, self.stems)
         return {stem: part.astype(np.float32) for stem, part in stems.items()}
 
-    def to_format(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Brings a waveform `[samples, channels]` to the masker's sample rate and channels.
+    def to_format(self, waveform: Waveform, sample_rate: int) -> Waveform:
+        """Brings a waveform to the masker's sample rate and channels, float32.
 
-        Channels that the masker hasn't are averaged to one, which it may get twice.
+        If the number of channels differs, they are averaged, and a stereo masker gets the average
+        twice.
         """
         waveform = waveform.astype(np.float32)
         if waveform.shape[1] != self.stft.channels:
             waveform = np.repeat(waveform.mean(axis=1, keepdims=True), self.stft.channels, axis=1)
         return soxr.resample(waveform, sample_rate, self.stft.sample_rate)
 
-    def mask(self, waveform: np.ndarray) -> np.ndarray:
-        """Predicts the mask of a whole song at once, for looking at it.
+    def masks(self, waveform: Waveform) -> dict[str, Float[np.ndarray, "frames channels bins"]]:
+        """Predicts the masks of a whole song at once, to look at them.
 
         Args:
-          waveform: float32 `[samples, channels]`, as `to_format` gives it.
+          waveform: Song in the masker's format, see `to_format`.
 
         Returns:
-          The mask of the first target that it estimates, usually the vocals, for the frames of
-          `jaxsep.spectrogram.stft`, float32 `[frames, channels, bins]`.
+          The size of each target's mask, by the target's name, for the frames of
+          `jaxsep.spectrogram.stft`.
         """
-        magnitude = np.abs(stft(jnp.asarray(waveform), self.stft))
-        frames, windows = len(magnitude), windows_of(self._masker, MASK_FRAMES)
+        seen = np.asarray(observe(self._masker, stft(jnp.asarray(waveform), self.stft)))
+        frames, windows = len(seen), windows_of(self._masker, MASK_FRAMES)
         starts = range(0, frames, windows.step)
         padding = starts[-1] + windows.frames - frames
-        padded = np.pad(magnitude, ((0, padding), (0, 0), (0, 0)))[None]
+        padded = np.pad(seen, ((0, padding), (0, 0), (0, 0)))[None]
         valid = np.arange(frames + padding) < frames
-        state, masks = initial_masks(self._masker, 1, windows), []
+        state, pieces = initial_mask_state(self._masker, 1, windows), []
         for start in starts:
             now = slice(start, start + windows.frames)
-            state, mask = self._predict(self._variables, state, padded[:, now], valid[now])
-            masks.append(np.asarray(mask[0, 0]))
-        return np.concatenate(masks)[:frames]
+            state, masks = self._predict_masks(self._variables, state, padded[:, now], valid[now])
+            pieces.append(np.abs(masks[0]))
+        whole = np.concatenate(pieces, axis=1)[:, :frames]
+        return dict(zip(self._masker.targets, whole, strict=True))
 
     def stream(
-        self, blocks: Iterable[np.ndarray], sample_rate: int
-    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        self, blocks: Iterable[Waveform], sample_rate: int
+    ) -> Iterator[tuple[Waveform, dict[str, Waveform]]]:
         """Separates a waveform that comes in blocks.
 
         Args:
-          blocks: float `[samples, channels]` each, of any lengths.
-          sample_rate: of the blocks, in Hz.
+          blocks: Consecutive parts of the waveform, of any lengths.
+          sample_rate: Sample rate of the waveform in Hz.
 
         Yields:
-          Blocks of the mixture, unchanged but of other lengths, each with the targets found in it
-          by name, float32.
+          Consecutive parts of the mixture, unchanged but cut elsewhere, each with the estimate of
+          each target by name, float32.
         """
-        passage, block_frames = None, WINDOW_FRAMES if self._refines else BLOCK_FRAMES
+        session, block_frames = None, WINDOW_FRAMES if self._refines else BLOCK_FRAMES
         for block in blocks:
-            if passage is None:
-                passage = self.begin(sample_rate, block.shape[1], block_frames=block_frames)
-            yield passage.push(block)
-        if passage is not None:
-            yield passage.finish()
+            if session is None:
+                session = self.begin(sample_rate, block.shape[1], block_frames=block_frames)
+            yield session.push(block)
+        if session is not None:
+            yield session.finish()
 
-    def begin(self, sample_rate: int, channels: int, *, block_frames: int) -> Passage:
+    def begin(self, sample_rate: int, channels: int, *, block_frames: int) -> Session:
         """Begins to separate a waveform.
 
         Args:
-          sample_rate: of the waveform, in Hz.
-          channels: of the waveform.
-          block_frames: that a causal masker is given at a time; others know their windows.
+          sample_rate: Sample rate of the waveform in Hz.
+          channels: Number of channels of the waveform.
+          block_frames: Frames that a causal masker gets at a time; others have windows.
         """
         windows = windows_of(self._masker, block_frames)
         items = 1 if channels == self.stft.channels else channels
-        return Passage(
+        return Session(
             functools.partial(self._separate_window, self._variables),
             initial_state(self._masker, items, windows),
             stft=self.stft,
-            targets=targets_of(self._masker),
+            targets=self._masker.targets,
             windows=windows,
             sample_rate=sample_rate,
             channels=channels,
-            mono_gain=self._masker.mono_gain,
+            mono_gain=self._masker.traits.mono_gain,
         )

@@ -1,4 +1,4 @@
-"""A waveform on its way through a masker: buffers, changes of rate, and silence around it."""
+"""One waveform under way through a masker: buffers, sample rates, and silence around it."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -6,30 +6,34 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from jaxsep.audio.resampler import Resampler
-from jaxsep.separation.windows import State, Windows
+from jaxsep.models.masker import Windows
+from jaxsep.separation.windows import State
 from jaxsep.stft_config import StftConfig
 
-# Samples by which changes of rate may round a signal shorter.
+# Samples by which resampling may round a signal shorter.
 ROUNDING = 16
 
+Waveform = Float[np.ndarray, "samples channels"]
 
-class Passage:
-    """One waveform on its way through a masker, in blocks.
 
-    A single channel is fed to a stereo masker twice; if there are more or fewer channels than the
-    masker's otherwise, each is separated alone, as an item of a batch.
+class Session:
+    """One waveform under way through a masker, in blocks.
+
+    A mono waveform is fed to both channels of a stereo masker. If the numbers of channels differ
+    otherwise, each channel is separated alone, as an item of a batch.
 
     Args:
-      step: `separate_window` of a masker and its variables, compiled.
-      state: of its start.
-      stft: the masker's.
-      targets: names of what it finds.
-      windows: how the masker goes through a song.
-      sample_rate: of the waveform, in Hz.
-      channels: of the waveform.
-      mono_gain: of a channel that is fed to a stereo masker twice; undone afterwards.
+      step: `separate_window` with a masker and its variables, compiled.
+      state: State before the first window.
+      stft: Format of the masker's spectra.
+      targets: Names of the masker's targets.
+      windows: How the song is cut into windows.
+      sample_rate: Sample rate of the waveform in Hz.
+      channels: Number of channels of the waveform.
+      mono_gain: Gain of a channel that is fed to a stereo masker twice; undone afterwards.
     """
 
     def __init__(
@@ -54,51 +58,52 @@ class Passage:
         self._state = state
         self._nothing = np.zeros((0, channels), np.float32)
         self._waiting: deque[np.ndarray] = deque()  # the mixture whose targets aren't ready
-        # Silence in front, for the frames that reach beyond the beginning; it isn't given out.
+        # Silence in front, for the frames that reach beyond the start; it isn't returned.
         self._pending = _to_items(np.zeros((in_front, channels), np.float32), stft.channels)
         self._num_in, self._num_out, self._frame = 0, -in_front, 0  # at the masker's rate
         self._in_front = in_front
 
-    def push(self, block: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Takes the next samples.
+    def push(self, block: Waveform) -> tuple[Waveform, dict[str, Waveform]]:
+        """Separates the next samples.
 
         Args:
-          block: float `[samples, channels]`.
+          block: The next samples of the waveform; any number of them.
 
         Returns:
-          The mixture, unchanged, as far as its targets are ready, and these by name, float32.
+          The next samples of the mixture whose estimates are ready, unchanged, and the estimate of
+          each target by name, float32.
         """
         self._waiting.append(block)
         signal = self._to_masker.push(block.astype(np.float32))
         self._num_in += len(signal)
         return self._pair(self._from_masker.push(self._separate(signal)))
 
-    def finish(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns the rest, as `push` does; nothing can be pushed after that."""
+    def finish(self) -> tuple[Waveform, dict[str, Waveform]]:
+        """Returns the rest, like `push`; nothing can be pushed afterwards."""
         signal = self._to_masker.finish()
         self._num_in += len(signal)
         hop, frames = self._stft.hop_length, self._windows.frames
         num_samples = self._pending.shape[1] + len(signal)
-        # Windows until all that came in is out.
+        # Windows until everything pushed is returned.
         num_windows = -(-(self._num_in + ROUNDING - self._num_out) // (self._windows.step * hop))
         last_window = (num_windows - 1) * self._windows.step * hop
         end = last_window + (frames - 1) * hop + self._stft.n_fft
         silence = np.zeros((max(0, end - num_samples), self._channels), np.float32)
-        # Those that are centred within the song, as in `spectrogram.stft`.
+        # Frames centred within the song, as in `spectrogram.stft`.
         num_valid = 1 + (self._in_front + self._num_in - self._stft.n_fft // 2) // hop
         found = self._separate(np.concatenate([signal, silence]), num_valid)
         found = np.concatenate([self._from_masker.push(found), self._from_masker.finish()])
         return self._pair(found)
 
     def _separate(self, signal: np.ndarray, num_valid: float = np.inf) -> np.ndarray:
-        """Finds the targets in the next samples, both at the masker's rate.
+        """Separates the next samples at the masker's sample rate.
 
         Args:
-          signal: `[samples, channels]`.
-          num_valid: frames until the song's end.
+          signal: Next samples, `[samples, channels]`.
+          num_valid: Number of frames until the song's end.
 
         Returns:
-          `[samples, targets * channels]`.
+          Estimates of the targets side by side, `[samples, targets * channels]`.
         """
         stft, frames, step = self._stft, self._windows.frames, self._windows.step
         items = np.float32(self._gain) * _to_items(signal, stft.channels)
@@ -118,7 +123,7 @@ class Passage:
         return samples[in_front:]
 
     def _pair(self, found: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Takes the mixture of some samples from what waits; behind its end there are no more."""
+        """Pairs estimates with the mixture that waits for them; drops those behind its end."""
         taken, missing = [self._nothing], len(found)
         while self._waiting and missing:
             block = self._waiting.popleft()
@@ -131,18 +136,18 @@ class Passage:
         return mixture, dict(zip(self._targets, parts, strict=True))
 
     def save(self) -> dict[str, np.ndarray]:
-        """Returns all that `load` needs to go on from here, as arrays by name."""
+        """Returns everything that `load` needs to continue from here, as arrays by name."""
         leaves = jax.tree.leaves_with_path(self._everything())
         return {_name(path): np.array(leaf) for path, leaf in leaves}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Goes on where another passage was; nothing may have been pushed to this one.
+        """Continues where another session was; nothing may have been pushed to this one.
 
         Args:
-          arrays: of its `save`.
+          arrays: Arrays that the other's `save` returned.
 
         Raises:
-          ValueError: if it was one of another format or model.
+          ValueError: If the other had another model, format or block length.
         """
         leaves, structure = jax.tree.flatten_with_path(self._everything())
         shapes = {_name(path): np.shape(leaf) for path, leaf in leaves}
@@ -194,7 +199,7 @@ def _to_items(block: np.ndarray, channels: int) -> np.ndarray:
 def _to_samples(items: np.ndarray, channels: int) -> np.ndarray:
     """Arranges `[items, targets, samples, n]` of a masker as `[samples, targets * channels]`.
 
-    It undoes `_to_items`: what was fed twice is averaged.
+    This undoes `_to_items`: a channel that was fed twice is averaged.
     """
     if len(items) == 1 and items.shape[3] == channels:
         samples = items[0].transpose(1, 0, 2)

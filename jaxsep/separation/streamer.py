@@ -1,4 +1,4 @@
-"""Separation of sound as it comes."""
+"""Separates a stream: samples in, stems out, as soon as they are ready."""
 
 import math
 from collections.abc import Mapping
@@ -6,31 +6,30 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxsep.audio.resampler import worst_delay
-from jaxsep.separation.separator import Separator
+from jaxsep.separation.separator import Separator, Waveform
 
 
 class Streamer:
-    """Separates one endless waveform: push samples, get the stems so far.
+    """Separates one endless waveform.
 
-    It does what `Separator` does with a file, in smaller blocks, and gives the same stems within
-    1e-5 of full scale, however the samples are cut.
+    The stems equal those that `Separator` returns for the whole waveform, within 1e-5 of full
+    scale, however the samples are cut.
 
-    One thread at a time may use a streamer; it has no lock. Several streamers of one separator may
+    A streamer has no lock: one thread at a time may use it. Streamers that share a separator may
     run in several threads at once.
 
-    Attributes:
-      latency: samples. Of all that was pushed, the stems of all but the last so many are out at
-        least.
-
     Args:
-      separator: of a causal model.
-      sample_rate: of what is pushed, in Hz. At the model's own rate the latency is smallest.
-      channels: of what is pushed.
-      block_frames: frames that the model is given at a time. More need less time per sample, and
-        add `hop_length` samples of latency each.
+      separator: Separator with a causal model.
+      sample_rate: Sample rate of the samples in Hz. Latency is smallest at the model's own rate.
+      channels: Number of channels of the samples.
+      block_frames: Frames that the model gets at a time. More frames need less time per sample;
+        each adds `hop_length` samples of latency.
+
+    Attributes:
+      latency: Latency in samples: how far the stems lag behind the pushed mixture, at most.
 
     Raises:
-      ValueError: if the model isn't causal, or a number isn't positive.
+      ValueError: If the model isn't causal, or a number isn't positive.
     """
 
     def __init__(
@@ -51,48 +50,48 @@ class Streamer:
         def begin():
             return separator.begin(sample_rate, channels, block_frames=block_frames)
 
-        # Compiled now, for the first sound shouldn't wait for it.
+        # Compile now: the first samples shouldn't wait for it.
         begin().push(np.zeros((self.latency + 1, channels), np.float32))
-        self._passage = begin()
+        self._session = begin()
 
-    def push(self, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """Takes the next samples.
+    def push(self, samples: Waveform) -> dict[str, Waveform]:
+        """Separates the next samples.
 
         Args:
-          samples: float `[samples, channels]`; any number, also none.
+          samples: The next samples; any number of them, even none.
 
         Returns:
-          The next samples of the separator's stems, float32 `[samples, channels]`, which may be
-          none; vocals and accompaniment add up to the mixture of `latency` samples before.
+          The next samples of each stem by name, float32; their number may be 0. Vocals and
+          accompaniment sum to the mixture `latency` samples earlier.
 
         Raises:
-          ValueError: if there are other channels.
+          ValueError: If the number of channels is another.
         """
         if samples.ndim != 2 or samples.shape[1] != self._channels:
             raise ValueError(
                 f"samples of shape {samples.shape} aren't [samples, channels] of"
                 f" {self._channels} channels"
             )
-        return self._to_stems(*self._passage.push(samples.astype(np.float32)))
+        return self._to_stems(*self._session.push(samples.astype(np.float32)))
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """Returns the rest of the stems; nothing can be pushed after that."""
-        return self._to_stems(*self._passage.finish())
+    def finish(self) -> dict[str, Waveform]:
+        """Returns the rest of the stems; nothing can be pushed afterwards."""
+        return self._to_stems(*self._session.finish())
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the state as arrays by name, such as `np.savez` stores."""
-        return self._passage.save()
+        return self._session.save()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Goes on where another streamer was; nothing may have been pushed to this one.
+        """Continues where another streamer was; nothing may have been pushed to this one.
 
         Args:
-          state: of a streamer of the same model, rate, channels and `block_frames`.
+          state: State of a streamer of the same model, rate, channels and `block_frames`.
 
         Raises:
-          ValueError: if it was another kind of streamer.
+          ValueError: If the other streamer differed in one of these.
         """
-        self._passage.load(state)
+        self._session.load(state)
 
 
 def _latency(separator: Separator, sample_rate: int, block_frames: int) -> int:

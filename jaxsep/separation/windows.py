@@ -1,143 +1,130 @@
-"""The one way in which waveforms are separated: window by window, with an explicit state.
+"""Separates a waveform window by window: pure functions with an explicit state.
 
-A window holds `frames` frames. The masker sees all of them, but only the first `frames - overlap`
-are turned back into sound; the rest is seen again by the next window, and the masks of both are
-cross-faded there. A causal masker needs no overlap, and windows of any length give the same.
+The masker sees all frames of a window, but only those before the next window are turned back into
+sound. The frames that two windows share are masked by both, and the masks are cross-faded. A causal
+masker needs no overlap: its windows may have any length.
 """
 
-import dataclasses
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Inexact
 
-from jaxsep.models import targets_of
+from jaxsep.models.masker import Masker, Variables, Windows, observe
 from jaxsep.separation.wiener import refine_targets
 from jaxsep.spectrogram import analyse, synthesise
 
-# What passes from window to window: `masks` of `predict`, and `tail`, the sound to be added to.
-State = dict[str, Any]
+# What passes from window to window: `masks` of `predict_masks`, and `tail`, the sound of earlier
+# windows that reaches into the next.
+State: TypeAlias = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """How a masker goes through a song.
-
-    Attributes:
-      frames: in a window.
-      overlap: frames that are in the next window as well; at most half of them.
-      lead: frames of silence before the song.
-    """
-
-    frames: int
-    overlap: int = 0
-    lead: int = 0
-
-    @property
-    def step(self) -> int:
-        """Frames from a window to the next."""
-        return self.frames - self.overlap
-
-
-def windows_of(masker: nn.Module, block_frames: int) -> Windows:
-    """Returns the windows that a masker wants; if it is causal, those of `block_frames` frames."""
-    if masker.is_causal:
-        return Windows(block_frames)
-    return Windows(masker.window_frames, masker.overlap_frames, masker.lead_frames)
+def windows_of(masker: Masker, block_frames: int) -> Windows:
+    """Returns the windows that a masker wants; blocks of `block_frames` frames if it is causal."""
+    return masker.traits.windows or Windows(block_frames)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one small program, not one for each array
-def initial_state(masker: nn.Module, items: int, windows: Windows) -> State:
-    """Returns the state before the first window of a batch of signals."""
+def initial_state(masker: Masker, items: int, windows: Windows) -> State:
+    """Returns the state of `separate_window` before the first window.
+
+    Args:
+      masker: The masker.
+      items: Number of signals that are separated side by side.
+      windows: How the song is cut into windows.
+    """
     stft = masker.stft
     samples = stft.n_fft - stft.hop_length
-    tail = jnp.zeros((items, len(targets_of(masker)), samples, stft.channels))
-    return {"masks": initial_masks(masker, items, windows), "tail": tail}
+    tail = jnp.zeros((items, len(masker.targets), samples, stft.channels))
+    return {"masks": initial_mask_state(masker, items, windows), "tail": tail}
 
 
-def initial_masks(masker: nn.Module, items: int, windows: Windows) -> State:
-    """Returns the state of `predict` before the first window."""
-    stft, num_targets = masker.stft, len(targets_of(masker))
-    shape = (items, num_targets, windows.overlap, stft.channels, stft.bins)
+def initial_mask_state(masker: Masker, items: int, windows: Windows) -> State:
+    """Returns the state of `predict_masks` before the first window; see `initial_state`."""
+    stft = masker.stft
+    shape = (items, len(masker.targets), windows.overlap, stft.channels, stft.bins)
     return {
         "carry": masker.initial_carry(items),
-        "fading": jnp.zeros(shape),  # the masks of the window before, as they fade out
-        "fade_in": jnp.ones(windows.overlap),  # there is none before the first
+        # Masks of the window before, as they fade out; there is none before the first window.
+        "fading": jnp.zeros(shape, masker.traits.mask_dtype),
+        "fade_in": jnp.ones(windows.overlap),
     }
 
 
-def predict(
-    masker: nn.Module, variables: dict, state: State, magnitude: jax.Array, valid: jax.Array
-) -> tuple[State, jax.Array]:
+def predict_masks(
+    masker: Masker,
+    variables: Variables,
+    state: State,
+    seen: Inexact[Array, "items frames channels bins"],
+    valid: Bool[Array, " frames"],
+) -> tuple[State, Inexact[Array, "items targets step channels bins"]]:
     """Predicts the masks of a window.
 
     Args:
-      masker: of `jaxsep.models`.
-      variables: its parameters and statistics.
-      state: of the window before, or `initial_masks`.
-      magnitude: `[items, frames, channels, bins]`.
-      valid: bool `[frames]`, False for those behind the song's end.
+      masker: The masker.
+      variables: Parameters and statistics of the masker.
+      state: State after the window before, or `initial_mask_state`.
+      seen: What the masker sees of the window's spectrum, see `masker.observe`.
+      valid: False for frames behind the song's end.
 
     Returns:
-      The next state, and the masks of the frames before the next window,
-      `[items, targets, step, channels, bins]`.
+      The next state, and the masks of the frames before the next window.
     """
     overlap = len(state["fade_in"])
-    step = magnitude.shape[1] - overlap
-    valid = jnp.broadcast_to(valid, magnitude.shape[:2])
-    mask, carry = masker.apply(variables, magnitude, state["carry"], valid=valid)
+    step = seen.shape[1] - overlap
+    valid = jnp.broadcast_to(valid, seen.shape[:2])
+    masks, carry = masker.apply(variables, seen, state["carry"], valid=valid)
     if overlap:
-        # What the masker carries has to be of the frame where the next window begins, not of the
-        # end. The compiler drops all of this that the carry doesn't depend on.
-        before = magnitude[:, :step]
+        # The next window starts at `step`, so its carry has to be the one there, not at the end.
+        # The compiler drops all of this that the carry doesn't depend on.
+        before = seen[:, :step]
         _, carry = masker.apply(variables, before, state["carry"], valid=valid[:, :step])
-    mask = mask.reshape(len(mask), -1, *magnitude.shape[1:])  # of one target it has no axis
-    faded = state["fade_in"][:, None, None] * mask[:, :, :overlap] + state["fading"]
+    faded = state["fade_in"][:, None, None] * masks[:, :, :overlap] + state["fading"]
     fade_in = (jnp.arange(overlap, dtype=jnp.float32) + 0.5) / max(1, overlap)
-    fading = (1 - fade_in)[:, None, None] * mask[:, :, step:]
-    mask = jnp.concatenate([faded, mask[:, :, overlap:step]], axis=2)
-    return {"carry": carry, "fading": fading, "fade_in": fade_in}, mask
+    fading = (1 - fade_in)[:, None, None] * masks[:, :, step:]
+    masks = jnp.concatenate([faded, masks[:, :, overlap:step]], axis=2)
+    return {"carry": carry, "fading": fading, "fade_in": fade_in}, masks
 
 
 def separate_window(
-    masker: nn.Module,
-    variables: dict,
+    masker: Masker,
+    variables: Variables,
     state: State,
-    window: jax.Array,
-    valid: jax.Array,
+    window: Float[Array, "items samples channels"],
+    valid: Bool[Array, " frames"],
     *,
     wiener_iterations: int = 0,
     residual: bool = True,
-) -> tuple[State, jax.Array]:
+) -> tuple[State, Float[Array, "items targets ready channels"]]:
     """Separates a window.
 
     Args:
-      masker: of `jaxsep.models`.
-      variables: its parameters and statistics.
-      state: of the window before, or `initial_state`.
-      window: `[items, (frames - 1) * hop_length + n_fft, channels]`.
-      valid: as in `predict`.
-      wiener_iterations: by which the masked spectrograms are refined; see
-        `jaxsep.separation.wiener`.
-      residual: of `jaxsep.separation.wiener.refine_targets`.
+      masker: The masker.
+      variables: Parameters and statistics of the masker.
+      state: State after the window before, or `initial_state`.
+      window: Sound of all frames, `(frames - 1) * hop_length + n_fft` samples.
+      valid: False for frames behind the song's end.
+      wiener_iterations: Iterations of `jaxsep.separation.wiener`, which refines the masked spectra.
+      residual: Whether the rest of the mixture counts as a source there.
 
     Returns:
-      The next state, and the targets in the window's first `step * hop_length` samples,
-      `[items, targets, samples, channels]`.
+      The next state, and the targets' sound in the window's first `step * hop_length` samples.
     """
     config = masker.stft
-    spectrogram = analyse(window, config)
-    masks, mask = predict(masker, variables, state["masks"], jnp.abs(spectrogram), valid)
-    mixture = spectrogram[:, : mask.shape[2]]
-    targets = mask * mixture[:, None]
+    spectrum = analyse(window, config)
+    mask_state, masks = predict_masks(
+        masker, variables, state["masks"], observe(masker, spectrum), valid
+    )
+    mixture = spectrum[:, : masks.shape[2]]
+    targets = masks * mixture[:, None]
     if wiener_iterations:
         refine = functools.partial(refine_targets, iterations=wiener_iterations, residual=residual)
         targets = jax.vmap(refine)(targets, mixture)
     sound = synthesise(targets, config)
-    # The first samples lack the frames before the window, which left their part; the last ones lack
-    # those of the next.
-    num_ready, tail = mask.shape[2] * config.hop_length, state["tail"]
+    # The first samples lack the frames before the window, whose sound is in the tail; the last ones
+    # lack those of the next window.
+    num_ready, tail = masks.shape[2] * config.hop_length, state["tail"]
     sound = sound.at[:, :, : tail.shape[2]].add(tail)
-    return {"masks": masks, "tail": sound[:, :, num_ready:]}, sound[:, :, :num_ready]
+    return {"masks": mask_state, "tail": sound[:, :, num_ready:]}, sound[:, :, :num_ready]

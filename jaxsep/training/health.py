@@ -5,12 +5,13 @@ A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numb
 * `in_rms`, `in_max`, `out_rms`, `out_max`: root mean square and largest size of its activations;
 * `dead`: share of its ReLU units that answered 0 to every frame of the batch;
 * `saturated`: share of its LSTM gates near 0 or 1 (`models.lstm_scan.SATURATED`), or of the mask's
-  values so near that hardly any gradient passes (`SATURATED_MASK`);
+  values so near that hardly any gradient passes (`models.layers.SATURATED_MASK`);
 * `cell_max`: largest LSTM cell state;
 * `grad_norm` (before clipping), `param_norm`, and `update_ratio`: size of the update that was
   made over that of the parameters.
 
-Padding behind short examples counts as frames.
+Layers report `dead`, `saturated` and `cell_max` themselves, see `models.layers.is_watched`. Padding
+behind short examples counts as frames.
 """
 
 import functools
@@ -22,21 +23,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax import traverse_util
 from jax.sharding import Mesh
 
-from jaxsep.models.layers import Dense, MaskHead
+from jaxsep.models.masker import Masker
 from jaxsep.sharding import batch_sharding, replicated
 from jaxsep.training.losses import LossFn
 from jaxsep.training.step import Batch, accumulate, make_loss_fn, step_key
 
 LayerNumbers = dict[str, dict[str, Any]]
-SATURATED_MASK = 1e-6
 # What names an example of a training batch, beside its loss.
 ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
 
 def make_examine(
-    masker: nn.Module, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int, seed: int
+    masker: Masker, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int, seed: int
 ) -> Callable[[Any, Any, Any, Batch, int | jax.Array], dict[str, Any]]:
     """Makes the jitted function that looks inside a training step.
 
@@ -70,11 +71,13 @@ def make_examine(
         for name in params:
             norm = optax.tree.norm(params[name])
             update = optax.tree.norm(jax.tree.map(jnp.subtract, new_params[name], params[name]))
-            layers[name] |= {
-                "grad_norm": optax.tree.norm(grads[name]),
-                "param_norm": norm,
-                "update_ratio": update / norm,
-            }
+            layers.setdefault(name, {}).update(
+                {
+                    "grad_norm": optax.tree.norm(grads[name]),
+                    "param_norm": norm,
+                    "update_ratio": update / norm,
+                }
+            )
         examples = {name: leaf.reshape(-1) for name, leaf in beside["examples"].items()}
         return {"loss": value, "layers": layers, "examples": examples}
 
@@ -86,7 +89,7 @@ def make_examine(
     )
 
 
-def layer_names(masker: nn.Module) -> list[str]:
+def layer_names(masker: Masker) -> list[str]:
     """Returns a masker's layers in the order of the forward pass."""
     watch = _Watch(masker)
     stft = masker.stft
@@ -94,7 +97,7 @@ def layer_names(masker: nn.Module) -> list[str]:
 
     def run(key):
         variables = masker.init(key, mixture, masker.initial_carry(1))
-        return watch({k: variables[k] for k in ("params", "statistics")}, mixture, None, key)
+        return watch(variables, mixture, None, key)
 
     jax.eval_shape(run, key)
     return watch.order
@@ -150,7 +153,7 @@ class _Watch:
       order: of the layers' names, once it has run.
     """
 
-    def __init__(self, masker: nn.Module):
+    def __init__(self, masker: Masker):
         self._masker = masker
         self.order: list[str] = []
 
@@ -165,17 +168,11 @@ class _Watch:
             if context.method_name == "__call__" and len(layer.path) == 1 and layer.name:
                 activation = output[0] if isinstance(output, tuple) else output
                 seen[layer.name] = {**_sizes("in", args[0]), **_sizes("out", activation)}
-                if isinstance(layer, MaskHead):
-                    from_edge = jnp.minimum(activation, 1 - activation)
-                    seen[layer.name]["saturated"] = jnp.mean(from_edge < SATURATED_MASK)
-                if isinstance(layer, Dense) and layer.activation is nn.relu:
-                    units = activation.reshape(-1, activation.shape[-1])
-                    seen[layer.name]["dead"] = jnp.mean(jnp.all(units == 0, axis=0))
             return output
 
         carry = self._masker.initial_carry(len(mixture))
         with nn.intercept_methods(note):
-            (mask, _), noted = self._masker.apply(
+            (masks, _), noted = self._masker.apply(
                 variables,
                 mixture,
                 carry,
@@ -183,12 +180,12 @@ class _Watch:
                 mutable=["health", "statistics"],
                 rngs={"dropout": key},
             )
-        for name, directions in dict(noted).get("health", {}).items():
-            scans = [scan for (scan,) in directions.values()]  # Flax collects what is sown
-            seen[name]["saturated"] = jnp.mean(jnp.stack([s["saturated"] for s in scans]))
-            seen[name]["cell_max"] = jnp.max(jnp.stack([s["cell_max"] for s in scans]))
+        # Flax collects what is sown: a tuple of values under each name.
+        sown: dict[Any, Any] = traverse_util.flatten_dict(noted.get("health", {}))
+        for (name, *_, number), values in sown.items():
+            seen[name] |= _join_parts({number: jnp.stack(values)})
         self.order = list(seen)
-        return mask, noted["statistics"], seen
+        return masks, noted.get("statistics", {}), seen
 
 
 def _sizes(side: str, activation: jax.Array) -> dict[str, jax.Array]:

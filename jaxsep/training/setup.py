@@ -14,12 +14,11 @@ from jaxsep.data.device_mixer import DeviceMixer, check_mixing
 from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.models import files as model_files
-from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import health, optimizer, workdir
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.state import TrainState, create_state
-from jaxsep.training.step import Batch, make_eval_step, make_train_step
+from jaxsep.training.step import Batch, check_masker, make_eval_step, make_train_step
 
 AT_LEAST_0 = ("seed", "weight_decay", "warmup_steps", "plateau_patience", "early_stopping_patience")
 AT_LEAST_1 = (
@@ -108,23 +107,23 @@ def set_up(config: Any) -> Setup:
         if config.mix_on_device:
             check_mixing(dataset, config.crop_frames, mixing)
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
+        check_masker(masker)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    by_batch = isinstance(masker, OpenUnmixMasker) or getattr(masker, "dropout", 0)
-    if config.grad_accum_steps > 1 and by_batch:
+    if config.grad_accum_steps > 1 and (masker.traits.mixes_examples or masker.traits.dropout):
         raise ConfigError(
-            f"grad_accum_steps={config.grad_accum_steps} must be 1 for model.name='openunmix',"
-            " which normalises by whole batches, and with model.dropout, which is drawn for them;"
-            " use a smaller batch_size"
+            f"grad_accum_steps={config.grad_accum_steps} must be 1 for"
+            f" model.name={config.model.name!r} if it normalises by whole batches or has dropout,"
+            " which is drawn for them; use a smaller batch_size"
         )
     adam = optimizer.make_optimizer(
         schedule, grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
     )
     variables = models.init(masker, jax.random.key(config.seed))
-    variables = models.with_statistics(variables, dataset.statistics())
+    variables = masker.with_statistics(variables, dataset.statistics())
     if config.start_from:
         variables = _variables_of(config.start_from, dataset.stft, like=variables)
     state = create_state(variables, adam, with_ema=config.ema_decay > 0)
@@ -217,8 +216,6 @@ def _check(config: Any) -> None:
     for name in ("learning_rate", "grad_clip_norm"):
         if not config[name] > 0:
             raise ConfigError(f"{name}={config[name]} must be more than 0")
-    if config.model.hidden_size < 1:
-        raise ConfigError(f"model.hidden_size={config.model.hidden_size} must be 1 or more")
     for name in AT_LEAST_0:
         if config[name] < 0:
             raise ConfigError(f"{name}={config[name]} must be 0 or more")

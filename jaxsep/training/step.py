@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxsep.data.records import REQUIRED_TARGETS
+from jaxsep.models.masker import Masker
 from jaxsep.sharding import batch_sharding, replicated, split_batch
 from jaxsep.spectrogram import analyse
 from jaxsep.stft_config import StftConfig
@@ -21,10 +21,29 @@ from jaxsep.training.state import TrainState
 STEMS = ("mixture", *REQUIRED_TARGETS)
 
 Batch = dict[str, jax.Array]
+VOCALS = 0  # place of the only target that is trained, see `check_masker`
+
+
+def check_masker(masker: Masker) -> None:
+    """Checks that a masker is one that training can feed: real masks of magnitudes, of the vocals.
+
+    Raises:
+      ValueError: If it isn't.
+    """
+    if masker.targets != ("vocals",):
+        raise ValueError(
+            f"targets={','.join(masker.targets)} can't be trained; the only target can be vocals"
+        )
+    traits = masker.traits
+    if (traits.sees, traits.answers) != ("magnitude", "real"):
+        raise ValueError(
+            f"a masker that sees the {traits.sees} and answers {traits.answers} masks can't be"
+            " trained; use one with real masks of magnitudes"
+        )
 
 
 def make_train_step(
-    masker: nn.Module,
+    masker: Masker,
     optimizer: optax.GradientTransformation,
     *,
     example_loss: LossFn,
@@ -121,7 +140,7 @@ def step_key(seed: int, step: int | jax.Array) -> jax.Array:
 
 
 def make_loss_fn(
-    masker: nn.Module,
+    masker: Masker,
     example_loss: LossFn,
     apply: Callable[..., tuple[jax.Array, Any, Any]] | None = None,
 ) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
@@ -130,7 +149,7 @@ def make_loss_fn(
     Args:
       masker: of `jaxsep.models`.
       example_loss: one of `losses.LOSSES`.
-      apply: how to run the masker, from `(variables, mixture, valid, key)` to the mask, the next
+      apply: how to run the masker, from `(variables, mixture, valid, key)` to the masks, the next
         statistics and anything; for those who want to look inside.
 
     Returns:
@@ -143,8 +162,8 @@ def make_loss_fn(
     def loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
         magnitudes, valid = to_magnitudes(batch, masker.stft)
         variables = {"params": params, "statistics": statistics}
-        mask, statistics, seen = apply(variables, magnitudes["mixture"], valid, key)
-        losses = example_loss(mask, magnitudes, valid)
+        masks, statistics, seen = apply(variables, magnitudes["mixture"], valid, key)
+        losses = example_loss(masks[:, VOCALS], magnitudes, valid)
         return jnp.mean(losses), {"losses": losses, "statistics": statistics, "seen": seen}
 
     return loss_fn
@@ -180,7 +199,7 @@ def accumulate(
 
 
 def make_eval_step(
-    masker: nn.Module, *, mesh: Mesh
+    masker: Masker, *, mesh: Mesh
 ) -> Callable[[dict[str, Any], Batch], dict[str, jax.Array]]:
     """Makes the jitted evaluation step.
 
@@ -193,8 +212,8 @@ def make_eval_step(
     def eval_step(variables, batch: Batch):
         magnitudes, valid = to_magnitudes(batch, masker.stft)
         mixture = magnitudes["mixture"]
-        mask, _ = masker.apply(variables, mixture, masker.initial_carry(len(mixture)), valid=valid)
-        error = error_energy(mask, **magnitudes)
+        masks, _ = masker.apply(variables, mixture, masker.initial_carry(len(mixture)), valid=valid)
+        error = error_energy(masks[:, VOCALS], **magnitudes)
         energies = {
             "vocals": jnp.square(magnitudes["vocals"]),
             "error": error,
@@ -236,13 +255,13 @@ def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array],
 
 
 def _predict_in_training(
-    masker: nn.Module,
+    masker: Masker,
     variables: dict[str, Any],
     mixture: jax.Array,
     valid: jax.Array,
     key: jax.Array,
 ) -> tuple[jax.Array, Any, None]:
-    (mask, _), changed = masker.apply(
+    (masks, _), changed = masker.apply(
         variables,
         mixture,
         masker.initial_carry(len(mixture)),
@@ -250,4 +269,4 @@ def _predict_in_training(
         mutable=["statistics"],
         rngs={"dropout": key},
     )
-    return mask, changed["statistics"], None
+    return masks, changed.get("statistics", {}), None

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxsep import sharding
 from jaxsep.data import records
 from jaxsep.data.input_pipeline import eval_batches
 from jaxsep.metrics import sdr
+from jaxsep.models.masker import Masker
 from jaxsep.plots import figures
-from jaxsep.training.step import to_magnitudes
+from jaxsep.training.step import VOCALS, to_magnitudes
 
 PICTURED_EXAMPLES = 64
 # Vocals 60 dB under the accompaniment are what codecs leave in an instrumental.
@@ -87,7 +87,7 @@ def validate(
 
 
 def draw_example(
-    path: epath.Path, dataset: records.Dataset, masker: nn.Module, variables: dict[str, Any]
+    path: epath.Path, dataset: records.Dataset, masker: Masker, variables: dict[str, Any]
 ) -> None:
     """Draws mixture, estimate and reference of a held-out segment.
 
@@ -103,8 +103,9 @@ def draw_example(
             best, energy = {**example, **magnitudes}, found
     frames = int(best["num_frames"][0])
     mixture, vocals = best["mixture"][:, :frames], best["vocals"][:, :frames]
-    mask, _ = masker.apply(variables, mixture, masker.initial_carry(1))
-    pictures = {"mixture": mixture, "vocals, estimate": mixture * mask, "vocals, reference": vocals}
+    masks, _ = masker.apply(variables, mixture, masker.initial_carry(1))
+    estimate = mixture * masks[:, VOCALS]
+    pictures = {"mixture": mixture, "vocals, estimate": estimate, "vocals, reference": vocals}
     track = dataset.track_names(split)[int(best["track"][0])]
     title = f"{track} ({split}), from {float(best['start'][0]):.1f} s"
     arrays = {name: np.asarray(magnitude[0]) for name, magnitude in pictures.items()}

@@ -6,6 +6,8 @@ import soundfile
 from flax import linen as nn
 
 from jaxsep import models
+from jaxsep.models.lstm import LSTMMasker
+from jaxsep.models.masker import Traits, Windows
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import OutputExistsError, separate_file
 from jaxsep.spectrogram import analyse, stft, synthesise
@@ -36,7 +38,7 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     valid = (np.arange(spectrogram.shape[1]) < valid_frames)[None]
     carry = masker.initial_carry(1)
     mask, _ = masker.apply(variables, jnp.abs(spectrogram), carry, valid=valid)
-    sound = synthesise((mask * spectrogram)[0], config)
+    sound = synthesise((mask[:, 0] * spectrogram)[0], config)
     return np.asarray(sound[side : side + samples])
 
 
@@ -50,10 +52,11 @@ def test_blocks_give_what_the_whole_song_gives(samples, bidirectional):
 
 
 def make_windowed(window_frames: int, overlap_frames: int) -> Separator:
-    class Masker(models.MASKERS["lstm"]):
+    class Masker(LSTMMasker):
         """A bidirectional masker with other windows."""
 
-    Masker.window_frames, Masker.overlap_frames = window_frames, overlap_frames
+        traits = Traits(Windows(window_frames, overlap_frames))
+
     masker = Masker(MONO, hidden_size=8, bidirectional=True)
     return Separator(masker, models.init(masker, jax.random.key(0)))
 
@@ -65,22 +68,32 @@ def test_windows_give_nearly_what_the_whole_song_gives():
     assert 0 < np.sum(error**2) < 1e-3 * np.sum(whole**2)
 
 
+class WithoutVariables(nn.Module):
+    """What maskers have in common that learn nothing."""
+
+    def only(self, targets):
+        return self
+
+    def with_statistics(self, variables, statistics):
+        return variables
+
+
 def test_windows_have_no_seams():
     """A masker that says something else in every window: the masks fade from one to the next."""
 
-    class Alternating(nn.Module):
+    class Alternating(WithoutVariables):
         stft: StftConfig = MONO
-        is_causal, window_frames, overlap_frames, lead_frames = False, 32, 16, 0
+        targets, traits = ("vocals",), Traits(Windows(32, 16))
 
         def initial_carry(self, batch):
             return jnp.zeros(batch)
 
         def __call__(self, magnitude, carry, *, valid=None):
             mask = jnp.broadcast_to(carry[:, None, None, None], magnitude.shape)
-            return mask, 1 - carry
+            return mask[:, None], 1 - carry
 
     separator = Separator(Alternating(), {})
-    mask = separator.mask(noise(64 * 200, 1))[:, 0, 0]
+    mask = separator.masks(noise(64 * 200, 1))["vocals"][:, 0, 0]
     assert mask.min() < 0.05 and mask.max() > 0.95
     assert np.abs(np.diff(mask)).max() < 1.01 / 16
 
@@ -89,14 +102,14 @@ def test_a_window_begins_with_the_level_of_its_first_frame():
     separator = make_windowed(32, 8)
     loud = np.concatenate([noise(64 * 24, 1), 0.01 * noise(64 * 40, 1)])
     levels = []
-    step = separator._predict
+    step = separator._predict_masks
 
     def watch(variables, state, magnitude, valid):
         levels.append(state["carry"]["level"])
         return step(variables, state, magnitude, valid)
 
-    separator._predict = watch
-    separator.mask(loud)
+    separator._predict_masks = watch
+    separator.masks(loud)
     magnitude = jnp.abs(stft(jnp.asarray(loud), MONO))[None]
     masker, start = separator._masker, separator._masker.initial_carry(1)
     _, carry = masker.apply(separator._variables, magnitude[:, :24], start)
@@ -111,7 +124,31 @@ def test_the_mask_of_a_song_is_what_the_masker_says_of_it_as_a_whole(bidirection
     masker = separator._masker
     magnitude = jnp.abs(stft(waveform, STEREO))[None]
     expected, _ = masker.apply(separator._variables, magnitude, masker.initial_carry(1))
-    np.testing.assert_allclose(separator.mask(waveform), expected[0], atol=1e-5)
+    np.testing.assert_allclose(separator.masks(waveform)["vocals"], expected[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("windows", [None, Windows(32, 8)], ids=["causal", "in windows"])
+def test_complex_masks_turn_the_phase(windows):
+    class Turning(WithoutVariables):
+        """Halves the mixture and turns its phase by a quarter; the other target is the rest."""
+
+        stft: StftConfig = STEREO
+        targets = ("turned", "rest")
+        traits = Traits(windows, sees="spectrum", answers="complex")
+
+        def initial_carry(self, batch):
+            return ()
+
+        def __call__(self, spectrum, carry, *, valid=None):
+            turned = 0.5j * spectrum / jnp.where(spectrum == 0, 1, spectrum)
+            return jnp.stack([turned, 1 - turned], axis=1), carry
+
+    time = np.arange(20_000)[:, None] / 8000
+    waveform = np.sin(2 * np.pi * np.array([500.0, 1000.0]) * time).astype(np.float32)
+    stems = Separator(Turning(), {})(waveform, 8000)
+    expected = 0.5 * np.cos(2 * np.pi * np.array([500.0, 1000.0]) * time)
+    np.testing.assert_allclose(stems["turned"][300:-300], expected[300:-300], atol=1e-4)
+    np.testing.assert_allclose(sum(stems.values()), waveform, atol=1e-5)
 
 
 def test_the_maskers_format_has_its_rate_and_channels():

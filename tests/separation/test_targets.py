@@ -62,9 +62,9 @@ def noise(samples: int, channels: int = 2) -> np.ndarray:
 
 def test_a_folder_becomes_one_model_of_all_targets_in_their_usual_order(weights, model):
     checkpoint, masker, variables = restore_best(model)
-    assert models.targets_of(masker) == FOUR
+    assert masker.targets == FOUR
     for seed, target in enumerate(FOUR):
-        alone = OpenUnmixMasker(TINY_STFT, **{**SMALL, "hidden_size": 8 + 2 * seed})
+        alone = OpenUnmixMasker(TINY_STFT, (target,), **{**SMALL, "hidden_size": 8 + 2 * seed})
         assert masker.maskers()[target] == alone
         expected = openunmix.to_variables(random_arrays(alone, seed), alone, name=target)
         found = {name: tree[target] for name, tree in variables.items()}
@@ -77,7 +77,7 @@ def test_files_by_name_become_a_model_of_their_targets(weights, tmp_path, capsys
     paths = [str(weights / f"{target}.pth") for target in ("bass", "drums")]
     assert main(["import-openunmix", *paths, f"--output={tmp_path / 'rhythm'}"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'rhythm'}\n"
-    assert models.targets_of(restore_best(tmp_path / "rhythm")[1]) == ("drums", "bass")
+    assert restore_best(tmp_path / "rhythm")[1].targets == ("drums", "bass")
 
 
 def test_files_that_do_not_belong_together_are_one_line_and_code_2(weights, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_each_target_is_what_its_network_alone_finds(model):
     assert list(together) == list(FOUR)
     for target, network in masker.maskers().items():
         alone = Separator(network, {name: tree[target] for name, tree in variables.items()})
-        expected = alone(waveform, 8000)["vocals"]
+        expected = alone(waveform, 8000)[target]
         np.testing.assert_allclose(together[target], expected, atol=1e-6)
     chosen = Separator(masker, variables, stems=["bass"])(waveform, 8000)
     assert list(chosen) == ["bass"]
@@ -207,10 +207,10 @@ def test_causal_targets_are_streamed(tmp_path):
 def test_one_network_that_looks_ahead_makes_all_go_in_windows():
     fields = {"vocals": {**SMALL, "bidirectional": False}, "drums": SMALL}
     masker = OpenUnmixTargets(TINY_STFT, fields)
-    assert not masker.is_causal
+    assert masker.traits.windows is not None
     assert hash(masker) == hash(OpenUnmixTargets(TINY_STFT, fields))
-    assert windows_of(masker, 1).overlap == OpenUnmixMasker.overlap_frames
-    assert masker.only(["vocals"]).is_causal
+    assert windows_of(masker, 1) == OpenUnmixMasker(TINY_STFT, **SMALL).traits.windows
+    assert masker.only(["vocals"]).traits.windows is None
     with pytest.raises(ValueError, match="hidden_size=7"):
         models.create("openunmix_targets", TINY_STFT, networks={"vocals": {"hidden_size": 7}})
     with pytest.raises(ValueError, match="networks is empty"):

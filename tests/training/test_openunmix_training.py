@@ -77,9 +77,9 @@ def test_dropout_depends_on_seed_and_step_alone_and_separation_has_none():
 
 
 def test_the_input_is_scaled_by_the_data_sets_statistics_at_first():
-    _, _, state = make()
+    masker, _, state = make()
     statistics = {"mean": np.arange(129.0) + 2, "std": np.arange(129.0) + 5}
-    variables = models.with_statistics(state.variables, statistics)
+    variables = masker.with_statistics(state.variables, statistics)
     np.testing.assert_allclose(variables["params"]["input"]["mean"], -np.arange(100.0) - 2)
     np.testing.assert_allclose(variables["params"]["input"]["scale"], 1 / (np.arange(100.0) + 5))
 
