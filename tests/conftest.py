@@ -12,9 +12,6 @@ import jax
 import pytest
 from etils import epath
 
-import tests.typecheck  # noqa: F401  needed by what pyproject.toml has jaxsep's imports do
-
-# isort: split
 from jaxsep.preparation.prepare import prepare
 from jaxsep.training.loop import train_and_evaluate
 from tests.helpers import tiny_band, tiny_config, tiny_settings

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,6 @@ class Traits:
         return jnp.complex64 if self.answers == "complex" else jnp.float32
 
 
-@runtime_checkable
 class Masker(Protocol):
     """A Flax module that answers a mixture with one mask for each target.
 

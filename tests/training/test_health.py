@@ -75,6 +75,16 @@ def test_dead_relus_are_counted():
     assert alive["layers"]["dense_1"]["dead"] < 0.75 <= seen["layers"]["dense_1"]["dead"]
 
 
+def test_masks_within_a_limit_above_1_are_not_saturated():
+    masker = models.create("lstm", TINY_STFT, hidden_size=8, mask_limit=2.0)
+    variables, mixture = models.init(masker, jax.random.key(0)), jnp.ones((1, 4, 2, 129))
+    (masks, _), noted = masker.apply(
+        variables, mixture, masker.initial_carry(1), mutable=["health", "statistics"]
+    )
+    assert masks.max() > 1
+    assert noted["health"]["mask"]["saturated"] == (0.0,)
+
+
 def test_gates_and_cells_are_watched():
     x, w_ih, w_hh = jnp.ones((1, 5, 1)), jnp.zeros((1, 4)), jnp.zeros((1, 4))
     bias = jnp.array([20.0, 20.0, 20.0, 0.0])  # all but the output gate wide open
