@@ -1,7 +1,10 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import hashlib
+import itertools
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from etils import epath
+
+LARGEST_JSON = 16 * 2**20  # bytes
+DEEPEST_JSON = 100
 
 
 def write_json(path: epath.PathLike, value: Any) -> None:
@@ -42,17 +48,75 @@ def new_folder(path: Path) -> Iterator[Path]:
         folder.rename(path)
 
 
-def read_json(path: epath.PathLike) -> Any:
-    """Reads a JSON file.
+def read_json(path: epath.PathLike, *, allow_nan: bool = False) -> Any:
+    """Reads a JSON file, which may be anybody's.
+
+    Args:
+      path: Path of the file.
+      allow_nan: Whether numbers may be NaN or infinite, as in a config.
 
     Raises:
-      OSError: if it can't be read or isn't JSON; the message names it.
+      OSError: The file can't be read, or `parse_json` refuses it; the message names it.
     """
     path = epath.Path(path)
     try:
-        return json.loads(path.read_text())
+        if path.stat().length > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON:,} bytes")
+        return parse_json(path.read_bytes(), allow_nan=allow_nan)
     except ValueError as error:
         raise OSError(f"{path}: damaged, not JSON ({error})") from error
+
+
+def parse_json(content: bytes, *, allow_nan: bool = False) -> Any:
+    """Reads JSON, which may be anybody's.
+
+    Raises:
+      ValueError: It isn't JSON, has a number that isn't finite or a key twice in an object, or is
+        deeper than `DEEPEST_JSON`.
+    """
+    number = float if allow_nan else _finite
+    try:
+        value = json.loads(
+            content,
+            object_pairs_hook=_without_twins,
+            parse_float=number,
+            parse_constant=number,
+        )
+        is_deep = _depth(value) > DEEPEST_JSON
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise ValueError(f"more than {DEEPEST_JSON} lists and objects in each other")
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text:.20} is no finite number")
+    return number
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Counts the levels of lists and objects in each other."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, list | dict)]:
+        depth += 1
+        children = (item.values() if isinstance(item, dict) else item for item in level)
+        level = list(itertools.chain.from_iterable(children))
+    return depth
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a local file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def absolute(path: epath.PathLike) -> epath.Path:

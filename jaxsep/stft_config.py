@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from jaxsep.fields import check_fields
+
 
 @dataclasses.dataclass(frozen=True)
 class StftConfig:
@@ -27,10 +29,7 @@ class StftConfig:
     hop_length: int = 1024
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{field.name}={value!r} is not a positive whole number")
+        check_fields(StftConfig, vars(self))
         if self.n_fft % self.hop_length or self.n_fft < 2 * self.hop_length:
             raise ValueError(
                 f"hop_length={self.hop_length} must divide n_fft={self.n_fft} into 2 or more parts;"

@@ -3,7 +3,6 @@
 Reference: the Python package `openunmix` 1.3.0, for what is published and for the names.
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsep.convert.arrays import ImportWeightsError
-from jaxsep.convert.safe_pickle import UnsafePickleError
+from jaxsep.convert.stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
-from jaxsep.files import read_json
+from jaxsep.files import read_json, sha256
 from jaxsep.stems import ACCOMPANIMENT, RESIDUAL
 from jaxsep.stft_config import StftConfig
 
@@ -142,7 +141,7 @@ def _list(paths: Sequence[Path]) -> list[Path]:
 
 def _read_file(path: Path) -> WeightFile:
     try:
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        checksum = sha256(path)
         arrays = read_arrays(path)
     except UnsafePickleError as error:
         raise ImportWeightsError(str(error)) from error

@@ -1,231 +1,198 @@
-"""Loads pickles of NumPy's and PyTorch's arrays without running what a pickle may ask for.
+"""Loads pickles of NumPy's and PyTorch's arrays without running them.
 
-A pickle is a program: it can name any function and call it. Here it may use the few instructions
-that arrays need, and what it names is looked up in `STAND_INS`: classes and functions of this
-module that only describe an array. Nothing is made that is larger than the file says it holds.
+A pickle is a program: it can name any function and call it. Here a machine of our own follows the
+few instructions that arrays need. It imports nothing, and it calls only the functions of
+`stand_ins`, which describe an array. Whatever else a pickle names is refused.
+
+A pickle's size bounds its cost: an instruction takes time in proportion to its own bytes, keys are
+text or small numbers, and all that is made of text is no longer than the pickle.
+
+Reference: the Python module `pickletools`, which describes the instructions.
 """
 
-import dataclasses
-import io
-import math
 import pickle
-import pickletools
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+import struct
+from collections.abc import Callable
+from typing import IO, Any
 
 import numpy as np
 
-# NEWOBJ is for classes, which no stand-in is: let through, so that what it names is refused.
-INSTRUCTIONS = (
-    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINUNICODE"
-    " SHORT_BINUNICODE BINBYTES SHORT_BINBYTES EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST"
-    " APPEND APPENDS EMPTY_DICT SETITEM SETITEMS BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET"
-    " GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID"
-)
-NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")  # as NumPy names them
-STORAGES = {  # as PyTorch does
-    "HalfStorage": "<f2",
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "IntStorage": "<i4",
-    "LongStorage": "<i8",
-}
+from jaxsep.convert.stand_ins import STAND_INS, Buildable, Function, Storage, UnsafePickleError
+
+MOST_STEPS = 1_000_000  # instructions; a checkpoint has 40 for each tensor
+LONGEST_NAME = 200  # of a module or a function
 
 
-class UnsafePickleError(Exception):
-    """A pickle doesn't just describe arrays; the text says what else it wants."""
-
-
-def load(file: BinaryIO) -> Any:
+def load(file: IO[bytes], size: int, storages: dict[str, np.dtype] | None = None) -> Any:
     """Loads one pickle, from a file's position on.
 
     Args:
-      file: left at the end of the pickle.
+      file: A stream, which is left at the end of the pickle.
+      size: Bytes that the stream still has.
+      storages: Gets the type of the numbers of each storage that the pickle refers to, by key.
 
     Returns:
       Lists, tuples, dicts, numbers and text, with a `PickledArray` or `Tensor` for each array.
 
     Raises:
-      UnsafePickleError: if the pickle asks for anything else.
-      Exception: of any other kind, if it is damaged.
+      UnsafePickleError: The pickle asks for anything else.
+      Exception: The pickle is damaged.
     """
-    start = file.tell()
-    for count, (instruction, argument, _) in enumerate(pickletools.genops(file)):
-        if instruction.name not in INSTRUCTIONS.split():
-            raise UnsafePickleError(f"it has the instruction {instruction.name}")
-        # The unpickler reserves memory up to the largest number under which it keeps a value.
-        if instruction.name in ("BINPUT", "LONG_BINPUT") and (argument or 0) > count:
-            raise UnsafePickleError(f"it keeps its value {count} under the number {argument}")
-    end = file.tell()
-    file.seek(start)
-    return _Unpickler(io.BytesIO(file.read(end - start))).load()
+    return _Machine(file, size, {} if storages is None else storages).run()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds stand-ins instead of classes and functions."""
+class _Machine:
+    """Follows a pickle's instructions."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def __init__(self, file: IO[bytes], size: int, storages: dict[str, np.dtype]):
+        self._file, self._left, self._budget = file, size, size
+        self._storages = storages
+        self._stack: list[Any] = []
+        self._outer: list[list[Any]] = []  # the stacks below the marks
+        self._memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """Returns what the pickle makes."""
+        for _ in range(MOST_STEPS):
+            code = self.read(1)
+            if code == pickle.STOP:
+                return self._stack.pop()
+            if code not in INSTRUCTIONS:
+                raise UnsafePickleError(f"it has the instruction {code!r}")
+            INSTRUCTIONS[code](self)
+        raise UnsafePickleError(f"it has more than {MOST_STEPS} instructions")
+
+    def read(self, count: int) -> bytes:
+        """Reads an instruction's bytes; no memory is reserved for those that aren't there."""
+        self._left -= count
+        data = self._file.read(count) if self._left >= 0 else b""
+        if len(data) != count:
+            raise UnsafePickleError("it ends too early")
+        return data
+
+    def number(self, form: str) -> Any:
+        """Reads a number, in a format of `struct`."""
+        [number] = struct.unpack(form, self.read(struct.calcsize(form)))
+        return number
+
+    def line(self) -> str:
+        line = self._file.readline(LONGEST_NAME)
+        self._left -= len(line)
+        if not line.endswith(b"\n"):
+            raise UnsafePickleError("it names something too long")
+        return line[:-1].decode()
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def mark(self) -> None:
+        self._outer.append(self._stack)
+        self._stack = []
+
+    def items(self) -> list[Any]:
+        """Takes all values above the last mark."""
+        items, self._stack = self._stack, self._outer.pop()
+        return items
+
+    def take(self, count: int) -> list[Any]:
+        return [self._stack.pop() for _ in range(count)][::-1]
+
+    def keep(self, key: int | None = None) -> None:
+        self._memo[len(self._memo) if key is None else key] = self._stack[-1]
+
+    def recall(self, key: int) -> None:
+        self._stack.append(self._memo[key])
+
+    def append(self, values: list[Any]) -> None:
+        if not isinstance(self._stack[-1], list):
+            raise UnsafePickleError("it appends to something that is no list")
+        self._stack[-1].extend(values)
+
+    def set_items(self, items: list[Any]) -> None:
+        if not isinstance(self._stack[-1], dict):
+            raise UnsafePickleError("it sets an item of something that is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # A tuple of tuples of ... can take for ever to hash. Small numbers name the parameters
+            # in an optimizer's state.
+            if type(key) is not str and not (type(key) is int and 0 <= key < 2**31):
+                raise UnsafePickleError(f"it has a key that is a {type(key).__name__}")
+            self._stack[-1][key] = value
+
+    def find(self, module: Any, name: Any) -> None:
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise UnsafePickleError("it asks for something without a name")
         if (module, name) not in STAND_INS:
             raise UnsafePickleError(f"it asks for {f'{module}.{name}'[:100]!r}")
-        return STAND_INS[module, name]
+        self._stack.append(STAND_INS[module, name])
 
-    def persistent_load(self, pid: Any) -> "Storage":
+    def reduce(self) -> None:
+        function, arguments = self.take(2)
+        if not isinstance(function, Function) or not isinstance(arguments, tuple):
+            raise UnsafePickleError("it calls something that is no function")
+        made = function.call(*arguments)
+        if isinstance(made, bytes):
+            self._budget -= len(made)
+            if self._budget < 0:
+                raise UnsafePickleError("it makes more bytes than it has")
+        self._stack.append(made)
+
+    def build(self) -> None:
+        target, state = self.take(2)
+        if isinstance(target, Buildable):
+            target.build(state)
+        elif not isinstance(target, dict):  # PyTorch gives an OrderedDict attributes: dropped
+            raise UnsafePickleError(f"it changes a {type(target).__name__.lower()}")
+        self._stack.append(target)
+
+    def find_storage(self) -> None:
         """Finds what PyTorch keeps outside of the pickle."""
+        [pid] = self.take(1)
+        if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6:
+            raise UnsafePickleError("it refers to something that is no array")
         kind, storage, key, _, _, *view = pid
         if kind != "storage" or not isinstance(storage, Storage) or any(view):
             raise UnsafePickleError("it refers to something that is no array")
-        return dataclasses.replace(storage, key=key)
+        if not isinstance(key, str) or not key:
+            raise UnsafePickleError("it has a storage without a name")
+        self._storages[key] = storage.dtype
+        self._stack.append(Storage(storage.dtype, key))
 
 
-class _Constant:
-    """What a pickle can name but not change."""
-
-    def __setstate__(self, state: Any) -> None:
-        raise UnsafePickleError(f"it changes a {type(self).__name__.strip('_').lower()}")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Function(_Constant):
-    """Something that a pickle can call."""
-
-    function: Callable[..., Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
-
-
-class _Class(_Constant):
-    """The class of NumPy's arrays: named, but never called."""
-
-
-class _Dict(dict):
-    """An OrderedDict, without the attributes that PyTorch gives it."""
-
-    def __setstate__(self, state: Any) -> None:
-        del state
-
-
-class _Dtype:
-    """A type of numbers; a pickle sets the order of bytes afterwards."""
-
-    def __init__(self, code: str, *_: Any):
-        if code not in NUMBERS:
-            raise UnsafePickleError(f"it has values of the type {code:.50}")
-        self.value = np.dtype(code)
-
-    def __setstate__(self, state: tuple) -> None:
-        _, order, *fields = state[:5]
-        if any(field is not None for field in fields):
-            raise UnsafePickleError("it has values of a compound type")
-        self.value = self.value.newbyteorder(order)
-
-
-class PickledArray:
-    """A NumPy array; a pickle fills it after it was made."""
-
-    def __init__(self):
-        self._value = np.zeros(0)
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, is_fortran, data = state
-        values = np.frombuffer(data, dtype.value)
-        _check_size(values, shape)
-        self._value = values.reshape(shape, order="F" if is_fortran else "C")
-
-    def read(self, blocks: Mapping[str, bytes]) -> np.ndarray:
-        """Returns the array; it stands in the pickle itself."""
-        del blocks
-        return self._value
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage(_Constant):
-    """A block of numbers beside the pickle.
-
-    Attributes:
-      dtype: of the numbers.
-      key: of the block.
-    """
-
-    dtype: np.dtype
-    key: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor(_Constant):
-    """A PyTorch tensor: a view of a storage.
-
-    Attributes:
-      storage: where its numbers are.
-      offset: of its first number.
-      shape: of the tensor.
-      strides: from one number to the next, along each axis, in numbers.
-    """
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def read(self, blocks: Mapping[str, bytes]) -> np.ndarray:
-        """Returns the array.
-
-        Args:
-          blocks: the storages' bytes, by key.
-        """
-        values = np.frombuffer(blocks[self.storage.key], self.storage.dtype)[self.offset :]
-        _check_size(values, self.shape, self.strides)
-        steps = [step * values.itemsize for step in self.strides]
-        return np.lib.stride_tricks.as_strided(values, self.shape, steps, writeable=False).copy()
-
-
-def _check_size(values: np.ndarray, shape: tuple, strides: tuple | None = None) -> None:
-    """Raises UnsafePickleError if an array's values aren't all there, and none twice."""
-    sizes = (*shape, *(strides or ()))
-    if not all(isinstance(size, int) and size >= 0 for size in sizes):
-        raise UnsafePickleError("it has an array of no possible shape")
-    count = math.prod(shape)
-    if strides is None:
-        fits = count == len(values)
-    else:
-        end = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-        fits = not count or max(count, end) <= len(values)
-    if not fits:
-        raise UnsafePickleError(f"it has {len(values)} values for an array of shape {shape}")
-
-
-def _reconstruct(kind: Any, shape: tuple, code: bytes) -> PickledArray:
-    """Makes NumPy's empty array."""
-    del kind, shape, code
-    return PickledArray()
-
-
-def _no_bytes() -> bytes:
-    """Makes the bytes of an empty array, which old pickles don't keep as text."""
-    return b""
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Makes bytes, which old pickles keep as text."""
-    if encoding != "latin1":
-        raise UnsafePickleError(f"it has text in {encoding:.50}")
-    return text.encode("latin1")
-
-
-def _rebuild_tensor(storage: Any, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
-    if not isinstance(storage, Storage) or not isinstance(offset, int) or offset < 0:
-        raise UnsafePickleError("it has a tensor without a storage")
-    return Tensor(storage, offset, shape, strides)
-
-
-STAND_INS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Function(_Dict),
-    ("_codecs", "encode"): _Function(_encode),
-    ("__builtin__", "bytes"): _Function(_no_bytes),
-    ("numpy", "ndarray"): _Class(),
-    ("numpy", "dtype"): _Function(_Dtype),
-    ("numpy.core.multiarray", "_reconstruct"): _Function(_reconstruct),
-    ("numpy._core.multiarray", "_reconstruct"): _Function(_reconstruct),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
-    **{("torch", name): Storage(np.dtype(code)) for name, code in STORAGES.items()},
+INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
+    pickle.PROTO: lambda m: m.read(1),
+    pickle.FRAME: lambda m: m.read(8),
+    pickle.MARK: lambda m: m.mark(),
+    pickle.NONE: lambda m: m.push(None),
+    pickle.NEWTRUE: lambda m: m.push(True),
+    pickle.NEWFALSE: lambda m: m.push(False),
+    pickle.BININT: lambda m: m.push(m.number("<i")),
+    pickle.BININT1: lambda m: m.push(m.number("<B")),
+    pickle.BININT2: lambda m: m.push(m.number("<H")),
+    pickle.LONG1: lambda m: m.push(int.from_bytes(m.read(m.number("<B")), "little", signed=True)),
+    pickle.BINFLOAT: lambda m: m.push(m.number(">d")),
+    pickle.BINUNICODE: lambda m: m.push(m.read(m.number("<I")).decode()),
+    pickle.SHORT_BINUNICODE: lambda m: m.push(m.read(m.number("<B")).decode()),
+    pickle.BINBYTES: lambda m: m.push(m.read(m.number("<I"))),
+    pickle.SHORT_BINBYTES: lambda m: m.push(m.read(m.number("<B"))),
+    pickle.EMPTY_TUPLE: lambda m: m.push(()),
+    pickle.TUPLE: lambda m: m.push(tuple(m.items())),
+    pickle.TUPLE1: lambda m: m.push(tuple(m.take(1))),
+    pickle.TUPLE2: lambda m: m.push(tuple(m.take(2))),
+    pickle.TUPLE3: lambda m: m.push(tuple(m.take(3))),
+    pickle.EMPTY_LIST: lambda m: m.push([]),
+    pickle.APPEND: lambda m: m.append(m.take(1)),
+    pickle.APPENDS: lambda m: m.append(m.items()),
+    pickle.EMPTY_DICT: lambda m: m.push({}),
+    pickle.SETITEM: lambda m: m.set_items(m.take(2)),
+    pickle.SETITEMS: lambda m: m.set_items(m.items()),
+    pickle.BINPUT: lambda m: m.keep(m.number("<B")),
+    pickle.LONG_BINPUT: lambda m: m.keep(m.number("<I")),
+    pickle.MEMOIZE: lambda m: m.keep(),
+    pickle.BINGET: lambda m: m.recall(m.number("<B")),
+    pickle.LONG_BINGET: lambda m: m.recall(m.number("<I")),
+    pickle.GLOBAL: lambda m: m.find(m.line(), m.line()),
+    pickle.STACK_GLOBAL: lambda m: m.find(*m.take(2)),
+    pickle.REDUCE: lambda m: m.reduce(),
+    pickle.BUILD: lambda m: m.build(),
+    pickle.BINPERSID: lambda m: m.find_storage(),
 }

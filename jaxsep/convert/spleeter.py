@@ -4,7 +4,6 @@ The package is a port of Spleeter to PyTorch, under the MIT licence, and its che
 of NumPy arrays, one for each stem. It is never imported, for it would import PyTorch.
 """
 
-import hashlib
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from jaxsep.convert.arrays import ImportWeightsError, Target, arrange, write_model
-from jaxsep.convert.safe_pickle import UnsafePickleError
+from jaxsep.convert.stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
+from jaxsep.files import sha256
 from jaxsep.models.spleeter import LEVELS, SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
@@ -78,9 +78,7 @@ def _read(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def _source(folder: Path) -> dict[str, Any]:
     """Tells what was read: the files' checksums, and the version if they are the package's."""
-    files = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES.values()
-    }
+    files = {name: sha256(folder / name) for name in FILES.values()}
     try:
         is_package = folder.samefile(installed_weights())
     except (ImportWeightsError, OSError):

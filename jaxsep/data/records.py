@@ -13,14 +13,13 @@ A data set is a folder with
 import dataclasses
 import functools
 import hashlib
-import json
 import typing
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 
-from jaxsep.files import read_json
+from jaxsep.files import parse_json, read_json
 from jaxsep.stft_config import StftConfig
 
 FORMAT_VERSION = 1
@@ -176,7 +175,7 @@ def load_dataset(data_dir: epath.PathLike) -> Dataset:
         )
     text = (path / MANIFEST).read_bytes()
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text)
         version = manifest["format_version"]
         _ = manifest["splits"], manifest["settings"]["stft"]
     except (ValueError, KeyError, TypeError) as error:

@@ -69,7 +69,7 @@ def read_score(path: Path) -> dict[str, Any]:
     Raises:
       OSError: if it can't be read or is something else; the message names it.
     """
-    document = read_json(path)
+    document = read_json(path, allow_nan=True)
     if not isinstance(document, dict) or "scored" not in (document.get("jaxsep") or {}):
         raise OSError(f"{path}: damaged, not a score; delete it to score the track again")
     return document

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsep.fields import check_fields
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.models.mlp import MLPMasker
@@ -48,6 +49,7 @@ def create(name: str, stft: StftConfig, *, dtype: str = "float32", **fields: Any
         raise ValueError(f"compute_dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     if name not in MASKERS:
         raise ValueError(f"model.name={name!r} is unknown; use one of {', '.join(MASKERS)}")
+    check_fields(MASKERS[name], fields)
     fields = {key: tuple(x) if isinstance(x, list) else x for key, x in fields.items()}
     try:
         masker = MASKERS[name](stft=stft, dtype=jnp.dtype(dtype), **fields)

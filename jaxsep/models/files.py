@@ -113,7 +113,7 @@ def read_metadata(checkpoint: epath.Path) -> dict[str, Any]:
       CheckpointError: if it is damaged.
     """
     try:
-        metadata = read_json(checkpoint / "metadata" / "metadata")
+        metadata = read_json(checkpoint / "metadata" / "metadata", allow_nan=True)
         if missing := {"sdr", "stft", "config", "crc32c"} - metadata.keys():
             raise OSError(f"it has no {', '.join(sorted(missing))}")
         unsigned = {name: value for name, value in metadata.items() if name != "crc32c"}

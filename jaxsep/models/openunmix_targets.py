@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
+from jaxsep.fields import check_fields
 from jaxsep.models.lstm_scan import LSTMCarry
 from jaxsep.models.masker import Masks, Traits, Valid, Variables
 from jaxsep.models.openunmix import WINDOWS, OpenUnmixMasker
@@ -33,6 +34,8 @@ class OpenUnmixTargets(nn.Module):
         super().__post_init__()
         if not self.networks:
             raise ValueError("networks is empty; give one for each target")
+        for fields in self.networks.values():
+            check_fields(OpenUnmixMasker, fields)
         self.maskers()  # raises for fields that are impossible
 
     @property

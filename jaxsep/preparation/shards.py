@@ -1,7 +1,6 @@
 """A worker's part of a preparation: some tracks become finished shards."""
 
 import dataclasses
-import hashlib
 import os
 import typing
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import numpy as np
 
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.data import records, tfrecord
-from jaxsep.files import write_json
+from jaxsep.files import sha256, write_json
 from jaxsep.preparation.examples import (
     Settings,
     remix_magnitudes,
@@ -163,7 +162,7 @@ class ShardWriter:
         self._file.close()
         path = self._folder / self.shards[-1]["file"]
         os.replace(self._file.name, path)
-        self.shards[-1]["sha256"] = _sha256(path)
+        self.shards[-1]["sha256"] = sha256(path)
         self._file = None
 
 
@@ -202,9 +201,4 @@ def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float
 
 def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:
     path = (root or Path()) / file
-    return {"file": file, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": file, "bytes": path.stat().st_size, "sha256": sha256(path)}

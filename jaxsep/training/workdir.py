@@ -57,7 +57,7 @@ def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
     """
     file = workdir / CONFIG
     if file.exists():
-        there, here = _flatten(read_json(file)), _flatten(identity)
+        there, here = _flatten(read_json(file, allow_nan=True)), _flatten(identity)
         names = [name for name in there | here if there.get(name) != here.get(name)]
         if names:
             difference = "; ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in names)

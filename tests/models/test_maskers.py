@@ -158,6 +158,18 @@ def test_dropout_is_drawn_in_training_alone():
         {"name": "mlp", "targets": ()},
         {"name": "lstm", "targets": ["vocals", "drums", "vocals"]},
         {"name": "lstm", "mask_limit": 0.0},
+        {"name": "lstm", "unroll": 0},
+        {"name": "lstm", "num_layers": 10**6},
+        {"name": "lstm", "level_seconds": math.nan},
+        {"name": "lstm", "parent": None},
+        {"name": "mlp", "hidden_size": 1.5},
+        {"name": "mlp", "hidden_size": -1},
+        {"name": "mlp", "normalise": 1},
+        {"name": "openunmix_targets", "networks": []},
+        {"name": "openunmix_targets", "networks": {"vocals": []}},
+        {"name": "openunmix_targets", "networks": {"../../vocals": {}}},
+        {"name": "openunmix_targets", "networks": {"vocals": {"hidden_size": "x"}}},
+        {"name": "openunmix_targets", "networks": {"vocals": {"low_bins": 10, "dtype": "f4"}}},
     ],
 )
 def test_unknown_models_and_fields_are_refused(fields):
