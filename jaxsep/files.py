@@ -113,8 +113,8 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a local file, in hexadecimal digits."""
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file, read in blocks; hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import math
 import os
 import secrets
 import signal
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         import uvicorn
 
         from jaxsep.studio.app import make_app
+        from jaxsep.studio.connections import Connection
     except ImportError as error:
         complain(f"needs {error.name}: pip install 'jaxsep[studio]'")
         return USAGE_ERROR
@@ -56,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.studio.workspace import workspace
 
     quiet_background_errors()
-    if not (args.max_megabytes > 0 and args.max_minutes > 0):
-        complain("--max_megabytes and --max_minutes must be more than 0")
+    if not (0 < args.max_megabytes < math.inf and 0 < args.max_minutes < math.inf):
+        complain("--max_megabytes and --max_minutes must be more than 0, and finite")
         return USAGE_ERROR
     if not 0 <= args.port < 2**16:
         complain(f"--port={args.port} must be 0 (one that is free) to {2**16 - 1}")
@@ -82,7 +84,11 @@ def run(args: argparse.Namespace) -> int:
             if not args.no_browser:  # a thread, as some browsers keep the terminal
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             config = uvicorn.Config(
-                app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS
+                app,
+                http=Connection,
+                ws="none",
+                log_level="warning",
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
             uvicorn.Server(config).run(sockets=[server])
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxsep.convert.arrays import ImportWeightsError
 from jaxsep.convert.stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
-from jaxsep.files import read_json, sha256
+from jaxsep.files import read_json, sha256_of
 from jaxsep.stems import ACCOMPANIMENT, RESIDUAL
 from jaxsep.stft_config import StftConfig
 
@@ -141,7 +141,7 @@ def _list(paths: Sequence[Path]) -> list[Path]:
 
 def _read_file(path: Path) -> WeightFile:
     try:
-        checksum = sha256(path)
+        checksum = sha256_of(path)
         arrays = read_arrays(path)
     except UnsafePickleError as error:
         raise ImportWeightsError(str(error)) from error

@@ -14,7 +14,7 @@ import numpy as np
 from jaxsep.convert.arrays import ImportWeightsError, Target, arrange, write_model
 from jaxsep.convert.stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
-from jaxsep.files import sha256
+from jaxsep.files import sha256_of
 from jaxsep.models.spleeter import LEVELS, SpleeterMasker
 from jaxsep.stft_config import StftConfig
 
@@ -78,7 +78,7 @@ def _read(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def _source(folder: Path) -> dict[str, Any]:
     """Tells what was read: the files' checksums, and the version if they are the package's."""
-    files = {name: sha256(folder / name) for name in FILES.values()}
+    files = {name: sha256_of(folder / name) for name in FILES.values()}
     try:
         is_package = folder.samefile(installed_weights())
     except (ImportWeightsError, OSError):

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.data import records, tfrecord
-from jaxsep.files import sha256, write_json
+from jaxsep.files import sha256_of, write_json
 from jaxsep.preparation.examples import (
     Settings,
     remix_magnitudes,
@@ -162,7 +162,7 @@ class ShardWriter:
         self._file.close()
         path = self._folder / self.shards[-1]["file"]
         os.replace(self._file.name, path)
-        self.shards[-1]["sha256"] = sha256(path)
+        self.shards[-1]["sha256"] = sha256_of(path)
         self._file = None
 
 
@@ -201,4 +201,4 @@ def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float
 
 def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:
     path = (root or Path()) / file
-    return {"file": file, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"file": file, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -7,6 +7,7 @@
 * `memory`: what the C library keeps of it;
 * `tracks`: what the page hears and sees of them: samples, peaks, pictures;
 * `downloads`: the stems as audio files;
-* `guard`: who may ask; `queue_api`, `results_api`, `schemas`, `app`: the HTTP API;
+* `guard`: who may ask; `connections`: how long one may say nothing;
+* `queue_api`, `results_api`, `schemas`, `app`: the HTTP API;
 * `static`: the page.
 """

@@ -15,6 +15,8 @@ from jaxsep.studio.models import MAX_MODELS
 from jaxsep.studio.schemas import Offer, Status, TheJob, TheStudio, describe, problems
 
 POLL_SECONDS = 0.2  # between looks for progress
+# An upload that brings less than so many bytes in so many seconds gives up its place.
+LEAST_BYTES, STALL_SECONDS = 1_000_000, 20
 FILE = {
     "requestBody": {
         "required": True,
@@ -41,7 +43,7 @@ async def offer(studio: TheStudio) -> Offer:
 
 
 @router.post(
-    "/jobs", status_code=201, responses=problems(400, 404, 413, 503, 507), openapi_extra=FILE
+    "/jobs", status_code=201, responses=problems(400, 404, 408, 413, 503, 507), openapi_extra=FILE
 )
 async def submit(
     studio: TheStudio,
@@ -54,7 +56,7 @@ async def submit(
     most, size = studio.limits.megabytes * 1e6, 0
     try:
         with open(job.song, "wb") as file:
-            async for piece in request.stream():
+            async for piece in _pieces(request, job.name):
                 size += len(piece)
                 if size > most:
                     limit = f"{studio.limits.megabytes:g} MB"
@@ -68,6 +70,28 @@ async def submit(
         raise
     studio.submit(job)
     return describe(job)
+
+
+async def _pieces(request: Request, name: str) -> AsyncIterator[bytes]:
+    """Yields an upload's pieces as they come.
+
+    Raises:
+      HTTPException: Too little comes.
+    """
+    pieces, clock = request.stream(), asyncio.get_running_loop().time
+    begin, size = clock(), 0
+    with contextlib.suppress(StopAsyncIteration):
+        while True:
+            try:
+                async with asyncio.timeout_at(begin + STALL_SECONDS):
+                    piece = await anext(pieces)
+            except TimeoutError:
+                least = f"{LEAST_BYTES / 1e6:g} MB in {STALL_SECONDS} seconds"
+                raise HTTPException(408, f"{name}: too slow, less than {least}") from None
+            yield piece
+            size += len(piece)
+            if size >= LEAST_BYTES:
+                begin, size = clock(), 0
 
 
 @router.post("/examples/{example}", status_code=201, responses=problems(404, 503, 507))

@@ -18,7 +18,7 @@ from jaxsep.studio.jobs import Job
 from jaxsep.studio.schemas import TheJob, problems
 from jaxsep.studio.tracks import NotReadyError
 
-MOST_SAMPLES = 2**20  # in one answer
+MOST_SAMPLES = 2**20  # in one answer, and of all channels together twice as many
 TRACK = "/tracks/{track}"
 
 Format = Literal["wav", "flac", "mp3"]
@@ -67,7 +67,11 @@ def samples(
     start: Annotated[int, Query(ge=0, le=2**40)],
     count: Annotated[int, Query(ge=1, le=MOST_SAMPLES)],
 ) -> Response:
-    """Sends samples: float32, little-endian, one channel after the other."""
+    """Sends samples: float32, little-endian, one channel after the other.
+
+    Fewer come where they aren't separated yet, behind the end, and of many channels.
+    """
+    count = min(count, 2 * MOST_SAMPLES // max(1, job.channels))
     with _files_of(job, track):
         part = tracks.read_samples(job, track, start, count)
     return Response(part.T.tobytes(), media_type="application/octet-stream")

@@ -10,9 +10,14 @@ from jaxsep.audio.reader import AudioError, AudioReader
 from jaxsep.separation.separator import READ_SAMPLES, Separator
 from jaxsep.studio.jobs import Job
 
-# A song is pictured in so many parts, or in more or fewer of these lengths, in seconds: a part is
-# held in memory while it is drawn.
+# The page takes no other sample rates in Hz, no more channels and no more samples a second, of all
+# channels together, whatever a file claims.
+LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
+MOST_CHANNELS, MOST_PER_SECOND = 16, 768_000
+# A song is pictured in so many parts, or in more or fewer of these lengths, in seconds. A part is
+# held in memory while it is drawn, so it has no more samples than this, of all channels together.
 NUM_TILES, SHORTEST_TILE, LONGEST_TILE = 24, 5, 60
+MOST_IN_TILE = 2**23
 USUAL_SECONDS = 240  # of a song whose length isn't known
 
 
@@ -25,16 +30,17 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
       max_seconds: of a song.
 
     Raises:
-      AudioError: if it can't be read or is too long.
+      AudioError: if it can't be read, is too long or has an unusual format.
       OSError: if the disk is full.
     """
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(AudioReader(job.song))
         rate = job.sample_rate = reader.sample_rate
         job.channels, expected = reader.channels, reader.num_samples or 0
+        _check_format(job)
         _check_length(job, expected, max_seconds)
         job.num_samples = expected
-        job.tile_samples = tile_length(expected, rate)
+        job.tile_samples = tile_length(expected, rate, job.channels)
         names = ["original", *(f"vocals-{number}" for number in range(len(separators)))]
         files = [stack.enter_context(open(job.folder / f"{name}.f32", "wb")) for name in names]
         blocks = stack.enter_context(contextlib.closing(prefetch(reader.blocks(READ_SAMPLES))))
@@ -62,15 +68,28 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         job.num_samples, job.seconds_left = job.ready, 0.0
 
 
-def tile_length(num_samples: int, rate: int) -> int:
+def tile_length(num_samples: int, rate: int, channels: int) -> int:
     """Returns the length of the parts that a song is pictured in, in samples.
 
     Args:
-      num_samples: of the song; 0 means that it isn't known.
-      rate: of the samples, in Hz.
+      num_samples: Samples per channel of the song; 0 if they aren't known.
+      rate: Sample rate in Hz.
+      channels: Number of channels.
     """
     samples = -(-(num_samples or USUAL_SECONDS * rate) // NUM_TILES)
-    return min(max(SHORTEST_TILE * rate, samples), LONGEST_TILE * rate)
+    samples = min(max(SHORTEST_TILE * rate, samples), LONGEST_TILE * rate)
+    return min(samples, MOST_IN_TILE // channels)
+
+
+def _check_format(job: Job) -> None:
+    rate, channels = job.sample_rate, job.channels
+    is_usual = LOWEST_RATE <= rate <= HIGHEST_RATE and channels <= MOST_CHANNELS
+    if not is_usual or rate * channels > MOST_PER_SECOND:
+        raise AudioError(
+            f"{job.name}: {channels} channels of {rate} Hz; the page takes {LOWEST_RATE} to"
+            f" {HIGHEST_RATE} Hz, at most {MOST_CHANNELS} channels, and together at most"
+            f" {MOST_PER_SECOND} samples a second; convert it, or use `jaxsep separate`"
+        )
 
 
 def _check_length(job: Job, num_samples: int, max_seconds: float) -> None:
