@@ -4,6 +4,7 @@ import asyncio
 import errno
 import io
 import json
+import struct
 import time
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ pytest.importorskip("httpx2", reason="needs httpx2")
 
 from fastapi.testclient import TestClient
 
+from jaxsep.audio.reader import AudioReader
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
 from jaxsep.studio.app import make_app
@@ -245,3 +247,81 @@ def test_closing_leaves_no_files_and_no_thread_at_work(studio, separator, tmp_pa
 def test_unknown_models_are_refused(studio):
     with pytest.raises(UnknownModelError, match="no model 'c'; there is a, b"):
         studio.create("song", ["a", "c"])
+
+
+def wav_bytes(rate: int, channels: int, frames: int) -> bytes:
+    """A silent 16-bit file, of whatever format, which no library would write."""
+    data = bytes(2 * channels * frames)
+    byte_rate, align = rate * channels * 2 & 0xFFFFFFFF, channels * 2 & 0xFFFF
+    form = struct.pack("<IHHIIHH", 16, 1, channels, rate, byte_rate, align, 16)
+    head = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form
+    return head + b"data" + struct.pack("<I", len(data)) + data
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "frames"),
+    [
+        (1, 1, 20),
+        (1, 1, 2000),
+        (10, 1, 70_000),
+        (3999, 1, 4000),
+        (384_001, 1, 4000),
+        (2**31 - 1, 1, 70_000),
+        (44_100, 17, 200),
+        (44_100, 256, 200),
+        (44_100, 1024, 200),
+        (96_000, 9, 200),
+    ],
+)
+def test_a_format_that_would_take_all_memory_is_refused_at_once(client, rate, channels, frames):
+    job = wait(client, submit(client, wav_bytes(rate, channels, frames), "bomb.wav"))
+    assert job["state"] == "failed" and job["error"].startswith("bomb.wav: ")
+    assert "\n" not in job["error"] and job["ready"] == 0
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(4000, 1), (384_000, 2), (8000, 16)])
+def test_unusual_formats_are_separated(client, rate, channels):
+    job = wait(client, submit(client, song_bytes(0.1, rate, channels)))
+    assert (job["state"], job["ready"], job["error"]) == ("done", rate // 10, "")
+    peaks = client.get(f"/api/jobs/{job['id']}/tracks/vocals-0/peaks/0")
+    assert peaks.status_code == 200
+
+
+class Claim(AudioReader):
+    """A song without end, of a file whose header says that it has a second."""
+
+    def __init__(self, path):
+        self.path, self.sample_rate, self.channels, self.num_samples = path, 8000, 1, 8000
+
+    def __exit__(self, *_):
+        pass
+
+    def blocks(self, block_size):
+        while True:
+            yield np.zeros((block_size, 1))
+
+
+def test_a_header_that_claims_too_little_does_not_get_round_the_limit(client, monkeypatch):
+    monkeypatch.setattr("jaxsep.studio.separation.AudioReader", Claim)
+    job = wait(client, submit(client, b"claim", "claim.wav"))
+    assert job["state"] == "failed"
+    assert job["error"].startswith("claim.wav: longer than 0.5 minutes")
+    assert job["num_samples"] < 60 * 8000
+
+
+@pytest.mark.parametrize("claimed", [0, 1, 16_000])
+def test_a_wav_header_that_claims_too_little_does_not_get_round_the_limit(client, claimed):
+    data = bytearray(song_bytes(31, channels=1))
+    position = data.index(b"data") + 4
+    data[position : position + 4] = claimed.to_bytes(4, "little")
+    data[4:8] = (claimed + 36).to_bytes(4, "little")
+    job = wait(client, submit(client, bytes(data)))
+    assert job["state"] == "failed" or job["ready"] <= claimed // 2
+
+
+def test_of_many_channels_fewer_samples_come_at_a_time(client):
+    job = wait(client, submit(client, song_bytes(1, channels=16)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxsep.studio.results_api.MOST_SAMPLES", 16)
+        url = f"/api/jobs/{job['id']}/tracks/original/samples?start=0&count=16"
+        assert len(client.get(url).content) == 4 * 2 * 16

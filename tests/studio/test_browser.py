@@ -1,11 +1,15 @@
 """The studio's page in a real browser: Debian's chromium, driven by Playwright."""
 
+import functools
 import itertools
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -22,6 +26,8 @@ if (CHROMIUM := shutil.which("chromium")) is None:
 Page, expect = sync_api.Page, sync_api.expect
 MILLISECONDS = 120_000  # that anything may take on a busy machine
 RATE = 8000
+# Names that their owner has lead to this computer.
+STRANGERS = "--host-resolver-rules=MAP *.example 127.0.0.1"
 # What all tracks add up to, with the original against the stems, as the player plays them.
 RECORD_DIFFERENCE = """async () => {
     const { player } = (await import('/main.js')).deck;
@@ -75,7 +81,9 @@ def address(tiny_workdir) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", STRANGERS]
+        )
         yield browser
         browser.close()
 
@@ -286,3 +294,54 @@ def test_it_fits_and_everything_has_a_name(page, song, width):
     assert len(controls) > 15
     nameless = "node => !(node.ariaLabel || node.innerText || node.labels?.length)"
     assert not [node for node in controls if node.evaluate(nameless)]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "a{b.evil.example", "a`b.evil.example"]
+)
+def test_a_strangers_name_for_this_computer_reads_nothing(browser, address, host):
+    with browser.new_context() as context:
+        page = context.new_page()
+        port = urlsplit(address).port
+        answer = page.goto(f"http://{host}:{port}/api/studio")
+        assert answer.status == 403 and "models" not in answer.text()
+        statuses = page.evaluate(
+            """async () => {
+                const upload = { method: 'POST', body: 'song' };
+                const answers = [fetch('/'), fetch('/api/jobs?name=x', upload)];
+                return (await Promise.all(answers)).map((answer) => answer.status);
+            }"""
+        )
+        assert statuses == [403, 403]
+
+
+def test_a_strangers_page_reads_and_shows_nothing(browser, address, tmp_path):
+    (tmp_path / "index.html").write_text("<title>A stranger's page</title>")
+    handler = functools.partial(QuietHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, browser.new_context() as context:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = context.new_page()
+        page.goto(f"http://evil.example:{server.server_port}/")
+        seen = page.evaluate(
+            """async (address) => {
+                const read = (options) => fetch(`${address}api/studio`, options).then(
+                    (answer) => answer.text(), () => '');
+                const picture = new Promise((done) => {
+                    const image = new Image();
+                    image.onload = () => done('seen');
+                    image.onerror = () => done('');
+                    image.src = `${address}icon.svg`;
+                });
+                return [await read({}), await read({ mode: 'no-cors' }), await picture];
+            }""",
+            address,
+        )
+        assert seen == ["", "", ""]
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder, and tells nobody."""
+
+    def log_message(self, *_):
+        pass
