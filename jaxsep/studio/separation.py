@@ -18,6 +18,7 @@ MOST_CHANNELS, MOST_PER_SECOND = 16, 768_000
 # held in memory while it is drawn, so it has no more samples than this, of all channels together.
 NUM_TILES, SHORTEST_TILE, LONGEST_TILE = 24, 5, 60
 MOST_IN_TILE = 2**23
+BLOCK_SECONDS = 2  # at most, that are read at a time
 USUAL_SECONDS = 240  # of a song whose length isn't known
 
 
@@ -43,7 +44,9 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         job.tile_samples = tile_length(expected, rate, job.channels)
         names = ["original", *(f"vocals-{number}" for number in range(len(separators)))]
         files = [stack.enter_context(open(job.folder / f"{name}.f32", "wb")) for name in names]
-        blocks = stack.enter_context(contextlib.closing(prefetch(reader.blocks(READ_SAMPLES))))
+        # A block of a low rate has far more samples at the model's.
+        size = min(READ_SAMPLES, BLOCK_SECONDS * rate)
+        blocks = stack.enter_context(contextlib.closing(prefetch(reader.blocks(size))))
         copies = itertools.tee(blocks, len(separators))
         pairs = zip(separators, copies, strict=True)
         streams = [separator.stream(copy, rate) for separator, copy in pairs]
