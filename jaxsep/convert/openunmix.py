@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxsep.convert.arrays import ImportWeightsError, Target, arrange, write_model
 from jaxsep.convert.openunmix_files import WeightFile, provenance, read_files
+from jaxsep.fields import check_fields
 from jaxsep.models.openunmix import OpenUnmixMasker
 
 # Counts of batches, and what the files of 2019 hold of the transform.
@@ -56,6 +57,7 @@ def import_weights(paths: Sequence[Path], output: Path) -> dict[str, Any]:
 
 def _variables(file: WeightFile, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
+        check_fields(OpenUnmixMasker, fields)
         masker = OpenUnmixMasker(file.stft, **fields)
     except ValueError as error:
         raise ImportWeightsError(f"{file.path}: {error}") from error

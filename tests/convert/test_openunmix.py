@@ -128,9 +128,36 @@ def change_arrays(weights: Path, **changes) -> None:
     (weights / "vocals.pth").write_bytes(pickle.dumps(kept, 2))
 
 
+# A dict whose key is a tuple of tuples of ...: to hash it takes 2**44 steps. And one text that is
+# encoded 1,000 times.
+PAIRS = b"".join(b"h%c\x86q%c" % (i, i + 1) for i in range(1, 45))
+ENDLESS = b"\x80\x02})q\x01" + PAIRS + b"K\x01s."
+LONG_TEXT = b"X" + (10_000).to_bytes(4, "little") + b"a" * 10_000
+ENCODE = b"c_codecs\nencode\nq\x01"
+AGAIN_AND_AGAIN = b"\x80\x02](" + LONG_TEXT + b"q\0" + ENCODE
+AGAIN_AND_AGAIN += b"h\1h\0X\6\0\0\0latin1\x86R" * 1000 + b"e."
+ENDLESS_LAYERS = {f"lstm__weight_ih_l{k}": np.zeros(0) for k in range(2, 1000)}
+
 UNUSABLE = {
     "no settings": (lambda w: (w / "separator.json").unlink(), "lay Open-Unmix's separator.json"),
     "no JSON": (lambda w: (w / "separator.json").write_text("{"), "separator.json: no usable"),
+    "deep settings": (
+        lambda w: (w / "separator.json").write_text("[" * 200_000),
+        "more than 100 lists",
+    ),
+    "infinite settings": (
+        lambda w: (w / "separator.json").write_text('{"nfft": Infinity}'),
+        "Infinity is no finite",
+    ),
+    "too large settings": (
+        lambda w: (w / "separator.json").write_text('{"nfft": 1e400}'),
+        "1e400 is no finite",
+    ),
+    "an endless key": (lambda w: (w / "vocals.pth").write_bytes(ENDLESS), "key that is a tuple"),
+    "a text again and again": (
+        lambda w: (w / "vocals.pth").write_bytes(AGAIN_AND_AGAIN),
+        "more bytes than it has",
+    ),
     "no hop": (lambda w: (w / "separator.json").write_text("{}"), "separator.json: no usable"),
     "a hop of a whole frame": (
         lambda w: change_settings(w, nhop=256),
@@ -157,6 +184,7 @@ UNUSABLE = {
         lambda w: change_arrays(w, **{f"lstm__weight_ih_l{k}": None for k in (0, 1)}),
         "num_layers=0",
     ),
+    "endless layers": (lambda w: change_arrays(w, **ENDLESS_LAYERS), "num_layers=1000 must be"),
     "doubles": (lambda w: change_arrays(w, input_mean=np.zeros(100)), "type float64"),
     "a command": (
         lambda w: (w / "vocals.pth").write_bytes(pickle.dumps(os.system, 2)),
