@@ -234,6 +234,18 @@ def test_finished_songs_give_way_and_unfinished_ones_do_not(studio):
         studio.get(new.id)
 
 
+def test_a_song_that_is_removed_is_not_separated_to_its_end(separator, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxsep.studio.separation.AudioReader", Claim)
+    studio = Studio({"a": separator}, tmp_path, Limits(minutes=60))
+    job = studio.create("endless", [])
+    studio.submit(job)
+    while not job.ready:
+        time.sleep(0.01)
+    studio.remove(job.id)
+    studio.close()  # returns when nothing is at work any more
+    assert job.ready < 30 * 60 * 8000
+
+
 def test_closing_leaves_no_files_and_no_thread_at_work(studio, separator, tmp_path):
     job = studio.create("song", ["b"])
     job.song.write_bytes(song_bytes(29))
@@ -304,7 +316,7 @@ class Claim(AudioReader):
 def test_a_header_that_claims_too_little_does_not_get_round_the_limit(client, monkeypatch):
     monkeypatch.setattr("jaxsep.studio.separation.AudioReader", Claim)
     job = wait(client, submit(client, b"claim", "claim.wav"))
-    assert job["state"] == "failed"
+    assert (job["state"], job["ready"]) == ("failed", 0)
     assert job["error"].startswith("claim.wav: longer than 0.5 minutes")
     assert job["num_samples"] < 60 * 8000
 
