@@ -82,11 +82,11 @@ def parse_json(content: bytes, *, allow_nan: bool = False) -> Any:
             parse_float=number,
             parse_constant=number,
         )
-        is_deep = _depth(value) > DEEPEST_JSON
+        if _depth(value) > DEEPEST_JSON:
+            raise RecursionError
     except RecursionError:
-        is_deep = True
-    if is_deep:
-        raise ValueError(f"more than {DEEPEST_JSON} lists and objects in each other")
+        deep = f"more than {DEEPEST_JSON} lists and objects in each other"
+        raise ValueError(deep) from None
     return value
 
 
