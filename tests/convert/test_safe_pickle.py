@@ -175,6 +175,7 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
         (b"\x80\x02" + STORAGE + b"}" + text("dtype") + b"K\x00sb.", "changes a storage"),
         (b"\x80\x02(" + text("storage") + b"K\x00K\x00K\x00K\x00tQ.", "no array"),
         (b"\x80\x02(" + text("storage") + STORAGE + b"K\x00K\x00K\x00tQ.", "without a name"),
+        (b"\x80\x02(" + text("storage") + STORAGE + text("0") + b"NK\x06K\x01tQ.", "no array"),
         (b"\x80\x02" + REBUILD + b"(" + STORAGE + b"K\x00))tR.", "without a storage"),
         (b"\x80\x02}]K\x00s.", "key that is a list"),
         (b"\x80\x02]K\x00K\x00s.", "no dict"),
