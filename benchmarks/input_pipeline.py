@@ -21,11 +21,9 @@ import jax
 import numpy as np
 
 from benchmarks.table import Table
-from jaxsep import sharding
 from jaxsep.data import records
-from jaxsep.data.input_pipeline import STEMS, pad_frames, train_batches
-from jaxsep.data.mixer import Mixer
-from jaxsep.data.mixing import Mixing
+from jaxsep.data.input_pipeline import STEMS, Mixtures, pad_frames, train_batches
+from jaxsep.data.mix_plan import Mixing
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
 from jaxsep.training.setup import ConfigError, set_up
 
@@ -35,7 +33,7 @@ ROWS = (
     *("both, examples/s", "waiting for data, % (below 2)"),
     *("read and checksum, ms/example", "decode, ms/example", "crop and pad, ms/example"),
 )
-WAVEFORM_ROWS = (*ROWS[:5], "mix, ms/example")
+WAVEFORM_ROWS = (*ROWS[:5], "plan and read, ms/example")
 
 
 class Benchmark:
@@ -48,16 +46,23 @@ class Benchmark:
         self._setup = set_up(config)
         self._state = self._setup.state  # each step donates it to the next
         self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
-        self._mixer, self.rows = None, ROWS
+        self._mixtures, self.rows = None, ROWS
+        mixing, mesh = Mixing(**config.mixing), self._setup.mesh
         if dataset.representation == records.WAVEFORM:
-            mixing = Mixing(**config.mixing)
-            self._mixer = Mixer(dataset, "train", frames=self._crop_frames, mixing=mixing)
+            self._mixtures = Mixtures(
+                dataset, "train", frames=self._crop_frames, mixing=mixing, mesh=mesh
+            )
             self.rows = WAVEFORM_ROWS
         self._train_batches = functools.partial(
-            train_batches, dataset, batch_size=self._batch_size, crop_frames=self._crop_frames
+            train_batches,
+            dataset,
+            batch_size=self._batch_size,
+            crop_frames=self._crop_frames,
+            mesh=mesh,
+            mixing=mixing,
         )
         with self._batches(0) as batches:
-            self._batch = sharding.to_global_batch(next(batches), self._setup.mesh)
+            self._batch = next(batches)
         self.step_rate()  # compiles
 
     def round(self, number: int) -> list[float]:
@@ -71,7 +76,7 @@ class Benchmark:
     def _pipeline(self, number: int) -> float:
         with self._batches(number) as batches:
             next(batches)
-            return self._rate(lambda: next(batches), 4 * STEPS)
+            return self._rate(lambda: jax.block_until_ready(next(batches)), 4 * STEPS)
 
     def step_rate(self) -> float:
         """Returns the examples that the training step alone takes in a second."""
@@ -92,9 +97,8 @@ class Benchmark:
         def step() -> None:
             nonlocal running
             asked = time.perf_counter()
-            share = next(batches)
+            batch = next(batches)
             waits.append(time.perf_counter() - asked)
-            batch = sharding.to_global_batch(share, self._setup.mesh)
             self._state, following = self._setup.train_step(self._state, batch, 0)
             jax.device_get(running)
             running = following
@@ -108,10 +112,10 @@ class Benchmark:
 
     def _stages(self, number: int) -> np.ndarray:
         rng, marks = np.random.default_rng(number), []
-        if self._mixer:
+        if self._mixtures:
             begun = time.perf_counter()
-            for voice in rng.choice(self._mixer.voices, size=self._batch_size).tolist():
-                self._mixer.mix(voice, rng)
+            for vocals in rng.choice(self._mixtures.vocals, size=self._batch_size).tolist():
+                self._mixtures.load(vocals, rng)
             return np.array([1e3 * (time.perf_counter() - begun) / self._batch_size])
         for record in rng.integers(len(self._source), size=self._batch_size).tolist():
             _ = self._source[record]  # warms the disk

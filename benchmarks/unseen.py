@@ -1,11 +1,11 @@
-"""What a model loses on voices and on backings that it wasn't trained on.
+"""What a model loses on vocals and on accompaniments that it wasn't trained on.
 
     python -m benchmarks.unseen --data=DATA [--model=MODEL] [--mixtures=96]
 
-Mixes voices of DATA's training and validation splits with backings of either, at the same levels,
-and prints the SDR of the vocals (mean and median of the mixtures). The fifth row has what was
-trained on at other speeds, and so at other pitches. DATA is the model's own data set, of waveforms;
-where the first row is far above the others, more steps mean more of the same.
+Mixes vocals of DATA's training and validation splits with accompaniments of either, at the same
+levels, and prints the SDR of the vocals (mean and median of the mixtures). The fifth row has what
+was trained on at other speeds, and so at other pitches. DATA is the model's own data set, of
+waveforms; where the first row is far above the others, more steps mean more of the same.
 """
 
 import argparse
@@ -20,23 +20,23 @@ import numpy as np
 from benchmarks.table import Table
 from jaxsep import sharding
 from jaxsep.data import records
-from jaxsep.data.mixer import Mixer
-from jaxsep.data.mixing import UNVARIED
+from jaxsep.data.input_pipeline import Mixtures
+from jaxsep.data.mix_plan import UNVARIED
 from jaxsep.models import files as model_files
 from jaxsep.models.files import OWN
 from jaxsep.training.step import make_eval_step
 
 FRAMES, BATCH = 256, 16
-LEVEL_DB = (-12.0, 6.0)  # of a voice over its backing, from and to
-PAUSE = 1e-3  # energy over that of a backing, up to which `Mixer.mix` was given no voice
+LEVEL_DB = (-12.0, 6.0)  # of the vocals over their accompaniment, from and to
+PAUSE = 1e-3  # energy of vocals relative to the accompaniment's, up to which they are a pause
 SPEED = 1.12
 SEEN, UNSEEN = "train", "validation"
-# Split of the voices, of the backings, and how much faster or slower they are played.
+# Split of the vocals, of the accompaniments, and how much faster or slower they are played.
 CASES = {
-    "voices and backings that it knows": (SEEN, SEEN, 1.0),
-    "other backings": (SEEN, UNSEEN, 1.0),
-    "other voices": (UNSEEN, SEEN, 1.0),
-    "other voices and backings": (UNSEEN, UNSEEN, 1.0),
+    "vocals and accompaniments that it knows": (SEEN, SEEN, 1.0),
+    "other accompaniments": (SEEN, UNSEEN, 1.0),
+    "other vocals": (UNSEEN, SEEN, 1.0),
+    "other vocals and accompaniments": (UNSEEN, UNSEEN, 1.0),
     "those that it knows, at other speeds": (SEEN, SEEN, SPEED),
 }
 
@@ -53,9 +53,9 @@ def main() -> int:
     _, masker, variables = model_files.restore_best(args.model)
     step = make_eval_step(masker, mesh=sharding.make_mesh())
     with Table("mixtures of", "mean SDR, dB", "median SDR, dB", about=args.model) as table:
-        for name, (voices, backings, speed) in CASES.items():
+        for name, (vocals, accompaniments, speed) in CASES.items():
             sdr: list[float] = []
-            batches = mixtures(dataset, voices, backings, speed)
+            batches = mixtures(dataset, vocals, accompaniments, speed)
             while len(sdr) < args.mixtures:
                 energies = jax.device_get(step(variables, next(batches)))
                 sdr += list(10 * np.log10(energies["vocals"] / energies["error"]))
@@ -64,37 +64,47 @@ def main() -> int:
 
 
 def mixtures(
-    dataset: records.Dataset, voices: str, backings: str, speed: float
+    dataset: records.Dataset, vocals: str, accompaniments: str, speed: float
 ) -> Iterator[dict[str, Any]]:
     """Yields batches of random mixtures, the same each time.
 
     Args:
-      dataset: of waveforms.
-      voices: split of the voices.
-      backings: split of the backings.
-      speed: see `Mixing`.
+      dataset: Data set of waveforms.
+      vocals: Split of the vocals.
+      accompaniments: Split of the accompaniments.
+      speed: Largest factor by which stems are played slower or faster.
     """
     mixing = dataclasses.replace(UNVARIED, paired=0.0, speed=speed)
-    singers, players = (
-        Mixer(dataset, split, frames=FRAMES, mixing=mixing) for split in (voices, backings)
-    )
-    rng = np.random.default_rng(0)
+    mesh = sharding.make_mesh(jax.local_devices()[:1])
+    sources = [
+        Mixtures(dataset, split, frames=FRAMES, mixing=mixing, mesh=mesh)
+        for split in (vocals, accompaniments)
+    ]
+    rng, found = np.random.default_rng(0), []
     while True:
-        examples = []
-        while len(examples) < BATCH:
-            sung = singers.mix(int(rng.choice(singers.voices)), rng)
-            played = players.mix(int(rng.choice(players.voices)), rng)
-            vocals, accompaniment = sung["stems"][0], played["stems"][1]
-            voice, own, other = (
-                float(np.square(stem).sum()) for stem in (*sung["stems"], accompaniment)
-            )
-            if voice > PAUSE * own and other > 0:
-                decibels = 10 * np.log10(other / voice) + rng.uniform(*LEVEL_DB)
-                vocals = (10 ** (decibels / 20) * vocals).astype(np.float32)
-                stems = np.stack([vocals, accompaniment])
-                examples.append({**sung, "stems": stems, "track": np.int32(0)})
-        names = ("stems", "gains", "num_frames", "track")
-        yield {name: np.stack([example[name] for example in examples]) for name in names}
+        sung, played = (_render(source, rng) for source in sources)
+        for number in range(BATCH):
+            voice, own = sung["stems"][number, 0], sung["stems"][number, 1:].sum(axis=0)
+            other = played["stems"][number, 1:].sum(axis=0)
+            energies = [float(np.square(stem).sum()) for stem in (voice, own, other)]
+            if energies[0] > PAUSE * energies[1] and energies[2] > 0:
+                decibels = 10 * np.log10(energies[2] / energies[0]) + rng.uniform(*LEVEL_DB)
+                found.append(np.stack([np.float32(10 ** (decibels / 20)) * voice, other]))
+        while len(found) >= BATCH:
+            stems, found = np.stack(found[:BATCH]), found[BATCH:]
+            yield {
+                "stems": stems,
+                "gains": np.ones((BATCH, 2, dataset.stft.bins), np.float32),
+                "num_frames": np.full(BATCH, FRAMES, np.int32),
+                "track": np.zeros(BATCH, np.int32),
+            }
+
+
+def _render(source: Mixtures, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Renders a batch of mixtures with any vocals."""
+    plans = [source.load(int(vocals), rng) for vocals in rng.choice(source.vocals, size=BATCH)]
+    batch = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
+    return jax.device_get(source.render(batch))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Every field of a training, with its unit and meaning. The recipes start from here."""
 
+import dataclasses
+
 from ml_collections import ConfigDict, config_dict
+
+from jaxsep.data.mix_plan import Mixing
 
 
 def get_config() -> ConfigDict:
@@ -27,34 +31,9 @@ def get_config() -> ConfigDict:
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.
     config.crop_frames = config_dict.placeholder(int)
 
-    # How a data set of waveforms is mixed; one of magnitudes was mixed when it was prepared.
-    config.mixing = ConfigDict()
-    # Share of the mixtures whose voice keeps its own backing, where it has one, at its own level.
-    config.mixing.paired = 0.4
-    # Share of the voices that another one joins, and of the backings (each stem by itself) of other
-    # songs than the voice's; it has its own level or is up to 12 dB below.
-    config.mixing.second_voice = 0.0
-    config.mixing.second_backing = 0.0
-    # Level of a voice over another song's backing, in dB, pauses left out: from, to.
-    config.mixing.min_vocals_db = -12.0
-    config.mixing.max_vocals_db = 6.0
-    # Shares of the mixtures without a voice, and without a backing.
-    config.mixing.instrumental = 0.1
-    config.mixing.a_cappella = 0.05
-    # A stem is played up to so many times slower or faster, which changes its pitch as well.
-    config.mixing.speed = 1.15
-    # Each channel of a stem is louder or quieter by up to so many dB.
-    config.mixing.pan_db = 3.0
-    # Swap a stem's channels, and turn its polarity, at random.
-    config.mixing.flip = True
-    # Deviation of the gains of the bands of each stem's equaliser, in dB.
-    config.mixing.equaliser_db = 3.0
-    # Share of the mixtures that end at 9 to 20 kHz, as a codec or a microphone may leave them.
-    config.mixing.cut_off = 0.25
-    # Share of the voices that are put in a room.
-    config.mixing.reverb = 0.2
-    # Share of the mixtures whose channels are alike, as those of a mono recording.
-    config.mixing.mono = 0.0
+    # How a data set of waveforms is mixed; jaxsep.data.mix_plan.Mixing explains the fields. A data
+    # set of magnitudes was mixed when it was prepared.
+    config.mixing = ConfigDict(dataclasses.asdict(Mixing()))
 
     # Keep the training split's waveforms in the memory of each device (176 kB a second of stereo at
     # 44.1 kHz; short segments count as whole) and mix there: the host then only draws numbers.

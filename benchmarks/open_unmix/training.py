@@ -34,7 +34,7 @@ from jaxsep import models, sharding
 from jaxsep.collections.open import open_collection
 from jaxsep.collections.source import PreparationError
 from jaxsep.data.input_pipeline import train_batches
-from jaxsep.data.mixing import Mixing
+from jaxsep.data.mix_plan import Mixing
 from jaxsep.data.records import WAVEFORM, Dataset, DatasetError, load_dataset
 from jaxsep.evaluation import evaluate, methods
 from jaxsep.files import absolute
@@ -205,6 +205,7 @@ def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:
         batch_size=config.batch_size,
         crop_frames=config.crop_frames,
         seed=config.seed,
+        mesh=sharding.make_mesh(),
         mixing=Mixing(**config.mixing),
     )
     to_both = jax.jit(lambda batch: to_magnitudes(batch, dataset.stft)[0])

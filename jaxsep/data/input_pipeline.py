@@ -1,30 +1,38 @@
-"""From a data set on disk to batches: random access, crops, padding, augmentation (Grain).
+"""From a data set on disk to batches on the devices: shuffling, crops, padding, mixing (Grain).
 
-Batches are dicts of NumPy arrays: the magnitudes `mixture`, `vocals`, `accompaniment`, float16
-`[batch, frames, channels, bins]`; and int32 `[batch]` each: `num_frames` (frames behind are
-padding) and where the example is from, so that it can be named when something goes wrong.
+A batch is a dict of arrays, each spread over the mesh along its first axis: the magnitudes
+`mixture`, `vocals` and `accompaniment`, float16 `[batch, frames, channels, bins]`; and int32
+`[batch]` each: `num_frames` (frames behind are padding) and where the example is from, so that it
+can be named when something goes wrong.
 
-From a data set of waveforms, `stems` and `gains` take the magnitudes' place (`jaxsep.data.mixer`):
-the device makes the magnitudes (`train_step.to_magnitudes`). Or the batches are plans
-(`jaxsep.data.mixing`), of which it makes the stems, too (`jaxsep.data.device_mixer`).
+Of a data set of waveforms, `stems` and `gains` take the magnitudes' place: mixtures that are drawn
+by `mix_plan` and rendered by `mix_render`.
 """
 
+import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import grain
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxsep.data.mixer import Mixer
-from jaxsep.data.mixing import UNVARIED, Mixing, Planner
+from jaxsep import sharding
+from jaxsep.data.mix_plan import UNVARIED, Mixing, MixPlanner
+from jaxsep.data.mix_render import render
 from jaxsep.data.records import REQUIRED_TARGETS, WAVEFORM, Dataset
+from jaxsep.data.stem_sources import StemBank, StemFiles
 from jaxsep.data.tfrecord import RecordSource
 
 ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
 STEMS = ("mixture", *REQUIRED_TARGETS)
 # An element is a whole batch here: two in the making and two ready keep memory small.
 READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+
+Batch = dict[str, jax.Array]
+Batches = Generator[Batch, None, None]
 
 
 def train_batches(
@@ -33,12 +41,11 @@ def train_batches(
     batch_size: int,
     crop_frames: int,
     seed: int,
+    mesh: Mesh,
     mixing: Mixing | None = None,
-    plans: bool = False,
+    mix_on_device: bool = False,
     first_batch: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> grain.DatasetIterator:
+) -> Batches:
     """Yields training batches, practically without end.
 
     What batch s holds depends on the data, the seed and s alone.
@@ -46,44 +53,110 @@ def train_batches(
     Each pass shuffles all examples anew. An example contributes a random crop, with its channels
     swapped every other time. Beside the magnitudes a batch tells each example's `record` (its
     number in the split), `first_frame` and whether its channels are `swapped`. Of waveforms a pass
-    has every record of a voice once, in a mixture of `Mixer.mix`.
+    has every record with vocals once, in a mixture that `MixPlanner` draws.
 
     Args:
-      dataset: with a training split.
-      batch_size: of all processes together.
-      crop_frames: frames of a crop; shorter examples are padded.
-      seed: decides order, crops and augmentation.
-      mixing: how waveforms are mixed.
-      plans: yield what waveforms are mixed of, for `jaxsep.data.device_mixer`, and don't mix them.
-      first_batch: number of the batch to begin with.
-      process_index: which share of each batch is yielded.
-      process_count: number of shares.
+      dataset: Data set with a training split.
+      batch_size: Examples of all processes together.
+      crop_frames: Frames of a crop; shorter examples are padded.
+      seed: Decides order, crops and augmentation.
+      mesh: Devices that share the batch.
+      mixing: How waveforms are mixed.
+      mix_on_device: Whether to keep all waveforms in the devices' memory.
+      first_batch: Number of the batch to begin with.
 
     Raises:
       jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
     """
     if dataset.representation == WAVEFORM:
-        mixing = mixing or Mixing()
-        if plans:
-            planner = Planner(dataset, "train", mixing)
-            examples, load = planner.voices, planner.plan
-        else:
-            mixer = Mixer(dataset, "train", frames=crop_frames, mixing=mixing)
-            examples, load = mixer.voices, mixer.mix
+        mixes = Mixtures(
+            dataset,
+            "train",
+            frames=crop_frames,
+            mixing=mixing or Mixing(),
+            mesh=mesh,
+            in_memory=mix_on_device,
+        )
+        examples, load, finish = mixes.vocals, mixes.load, mixes.render
     else:
         source = RecordSource(dataset.shards("train"))
-        examples = range(len(source))
+        examples, finish = range(len(source)), None
         load = functools.partial(_load_crop, dataset, source, crop_frames)
     batches = (
-        grain.MapDataset.source(examples)
-        .seed(seed)
-        .shuffle()
-        .repeat(ENDLESS)
-        .random_map(load)
-        .batch(batch_size // process_count)
+        grain.MapDataset.source(examples).seed(seed).shuffle().repeat(ENDLESS).random_map(load)
     )
-    mine = batches[process_index + first_batch * process_count :: process_count]
-    return iter(mine.to_iter_dataset(READ_OPTIONS))
+    return _to_devices(batches, batch_size, mesh, finish, first_batch=first_batch)
+
+
+class Mixtures:
+    """What mixtures of a split are made of, and their rendering.
+
+    Args:
+      dataset: Data set of waveforms.
+      split: Split whose stems are mixed.
+      frames: Frames of a mixture's magnitudes.
+      mixing: How the stems are mixed.
+      mesh: Devices that render.
+      in_memory: Whether to keep all waveforms in the devices' memory.
+
+    Attributes:
+      vocals, origin: Those of `MixPlanner`.
+
+    Raises:
+      jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        *,
+        frames: int,
+        mixing: Mixing,
+        mesh: Mesh,
+        in_memory: bool = False,
+    ):
+        self._planner = planner = MixPlanner(dataset, split, frames=frames, mixing=mixing)
+        self.vocals, self.origin = planner.vocals, planner.origin
+        self._stems = (
+            StemBank(dataset, split, planner, mesh)
+            if in_memory
+            else StemFiles(dataset, split, planner)
+        )
+        self._render = functools.partial(
+            render,
+            samples=planner.samples,
+            chunk=planner.chunk,
+            sample_rate=dataset.stft.sample_rate,
+            mesh=mesh,
+        )
+
+    def load(self, vocals: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Draws a mixture with vocals of a record and reads what the host gives to it."""
+        return self._stems.load(self._planner.draw(vocals, rng))
+
+    def render(self, batch: Mapping[str, jax.Array | np.ndarray]) -> Batch:
+        """Renders a batch of what `load` returns."""
+        return self._render(batch, self._stems.bank)
+
+
+def _to_devices(
+    examples: grain.MapDataset,
+    batch_size: int,
+    mesh: Mesh,
+    finish: Callable[[Batch], Batch] | None,
+    *,
+    first_batch: int = 0,
+) -> Batches:
+    """Yields batches, each put together of the shares of the mesh's processes."""
+    processes = sorted({device.process_index for device in mesh.devices.flat})
+    index, count = processes.index(jax.process_index()), len(processes)
+    batches = examples.batch(batch_size // count)
+    shares = iter(batches[index + first_batch * count :: count].to_iter_dataset(READ_OPTIONS))
+    with contextlib.closing(shares):
+        for share in shares:
+            batch = sharding.to_global_batch(share, mesh)
+            yield finish(batch) if finish else batch
 
 
 def _load_crop(
@@ -110,32 +183,30 @@ def _load_crop(
     return {**crop, **{name: np.int32(number) for name, number in numbers.items()}}
 
 
-def eval_batches(
-    dataset: Dataset, split: str, *, batch_size: int, process_index: int = 0, process_count: int = 1
-) -> Iterable[dict[str, np.ndarray]]:
+def eval_batches(dataset: Dataset, split: str, *, batch_size: int, mesh: Mesh) -> Iterator[Batch]:
     """Yields a split once, in order.
 
     Beside the magnitudes a batch tells each example's `track`, its place in
     `dataset.track_names(split)`, and `start` in seconds. The last batch is filled up with examples
-    of no frames, whose track is -1. Of waveforms each record of a voice is yielded once, with its
-    own backing or else with one that is the same each time.
+    of no frames, whose track is -1. Of waveforms each record with vocals is yielded once, with its
+    own accompaniment or else with one that is the same each time.
 
     Args:
-      dataset: may lack the split.
+      dataset: Data set, perhaps without the split.
       split: "validation" or "test".
-      batch_size: of all processes together.
-      process_index: which share of each batch is yielded.
-      process_count: number of shares.
+      batch_size: Examples of all processes together.
+      mesh: Devices that share the batch.
 
     Raises:
       jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
     """
     if not dataset.num_tracks(split):
-        return []
-    frames = dataset.manifest["settings"]["segment_frames"]
+        return iter(())
+    frames, finish = dataset.manifest["settings"]["segment_frames"], None
     if dataset.representation == WAVEFORM:
-        mixer = Mixer(dataset, split, frames=frames, mixing=UNVARIED)
-        size, load = len(mixer.voices), functools.partial(_load_mixture, mixer)
+        mixes = Mixtures(dataset, split, frames=frames, mixing=UNVARIED, mesh=mesh)
+        size, load = len(mixes.vocals), functools.partial(_load_mixture, mixes)
+        finish = mixes.render
     else:
         source = RecordSource(dataset.shards(split))
         size, load = len(source), functools.partial(_load_whole, dataset, source, frames)
@@ -149,12 +220,8 @@ def eval_batches(
         return {**example, "track": np.int32(place), "start": np.float32(start)}
 
     num_batches = -(-size // batch_size)
-    batches = (
-        grain.MapDataset.range(num_batches * batch_size)
-        .map(load_or_fill)
-        .batch(batch_size // process_count)
-    )
-    return batches[process_index::process_count].to_iter_dataset(READ_OPTIONS)
+    examples = grain.MapDataset.range(num_batches * batch_size).map(load_or_fill)
+    return _to_devices(examples, batch_size, mesh, finish)
 
 
 def _load_whole(
@@ -166,11 +233,10 @@ def _load_whole(
     return {**magnitudes, "num_frames": num_frames}, example["track"], example["start"]
 
 
-def _load_mixture(mixer: Mixer, index: int) -> tuple[dict[str, Any], str, float]:
-    voice = mixer.voices[index]
-    example = mixer.mix(voice, np.random.default_rng(index))
-    track, _, start = mixer.origin(voice)
-    return example, track, start
+def _load_mixture(mixes: Mixtures, index: int) -> tuple[dict[str, Any], str, float]:
+    vocals = mixes.vocals[index]
+    track, _, start = mixes.origin(vocals)
+    return mixes.load(vocals, np.random.default_rng(index)), track, start
 
 
 def pad_frames(magnitude: np.ndarray, frames: int) -> np.ndarray:

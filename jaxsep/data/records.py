@@ -70,10 +70,15 @@ def example_features(
 class ExampleCodec:
     """Turns examples into record payloads (serialised `tf.train.Example`) and back.
 
-    Args: those of `example_features`.
+    Args:
+      stft: Format and transform of the data set.
+      targets: Stems whose magnitudes there are.
+      representation: One of `REPRESENTATIONS`.
     """
 
     def __init__(self, stft: StftConfig, targets: Sequence[str], representation: str = MAGNITUDE):
+        # Private, for the public `FeaturesDict.serialize_example` leaves the order of a record's
+        # fields to chance, and its message can't be had without TensorFlow.
         from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
         self.features = example_features(stft, targets, representation)
@@ -82,7 +87,6 @@ class ExampleCodec:
     def encode(self, example: dict[str, typing.Any]) -> bytes:
         """Serialises an example; equal examples give equal bytes."""
         message = self._serializer.get_tf_example(self.features.encode_example(example))
-        # Protocol buffers order a map's entries at random unless told not to.
         return message.SerializeToString(deterministic=True)
 
     def decode(self, payload: bytes) -> dict[str, typing.Any]:

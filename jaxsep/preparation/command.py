@@ -35,7 +35,12 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
         default=records.MAGNITUDE,
         help="magnitudes of mixtures, or stems' waveforms, of which training makes mixtures",
     )
-    add("--remixes", type=int, default=0, help="more passes, vocals over other tracks' backing")
+    add(
+        "--remixes",
+        type=int,
+        default=0,
+        help="more passes, vocals over a partner track's accompaniment",
+    )
     add("--seed", type=int, default=0, help="decides everything random")
     add("--segment_seconds", type=float, default=6.0, help="length of an example")
     add("--sample_rate", type=_positive, default=stft.sample_rate, help="in Hz")

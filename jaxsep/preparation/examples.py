@@ -9,12 +9,13 @@ import numpy as np
 import soxr
 
 from jaxsep.collections.source import Song, TrackError
+from jaxsep.data.mix_plan import SPEED_STEPS, UNVARIED, draw_matrices, draw_speeds
 from jaxsep.data.records import INT16_SCALE, MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
 # Playing faster raises pitch and formants, so another speed sounds like another singer.
-REMIX_SPEED = 1.25
+REMIXING = dataclasses.replace(UNVARIED, paired=0.0, speed=1.25, flip=True)
 SILENCE = 10 ** (-60 / 20)  # root mean square up to which a segment isn't stored as waveform
 MAGNITUDE_LIMIT = float(np.finfo(np.float16).max)
 
@@ -160,42 +161,43 @@ def segment_magnitudes(
 def remix_magnitudes(
     track: dict[str, np.ndarray], partner: dict[str, np.ndarray], key: str, settings: Settings
 ) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
-    """Yields like `segment_magnitudes`, with the accompaniment taken from another track.
+    """Yields like `segment_magnitudes`, with the accompaniment of a partner track.
 
-    Voice and backing are played at random speeds (up to `REMIX_SPEED` times slower or faster). In
-    each segment both have a random gain (`REMIX_GAINS`) and may have their channels swapped; the
-    backing is a random part of the partner, silent where that ends.
+    Vocals and accompaniment are played at random speeds. In each segment both have a random gain
+    (`REMIX_GAINS`) and, by themselves, may have their channels swapped and their polarity inverted;
+    the accompaniment is a random part of the partner, silent where that ends.
 
     Args:
-      track: waveforms of `to_format`; its vocals are used.
-      partner: likewise; all but its vocals is used.
-      key: names the pass and the track, and together with the settings' seed decides everything.
+      track: Waveforms of `to_format`, whose vocals are used.
+      partner: Waveforms of `to_format`, all of which but the vocals and the mixture are used.
+      key: Name of the pass and the track. Together with the settings' seed it decides everything.
+      settings: Settings of the data set.
     """
     digest = hashlib.sha256(f"{settings.seed}/{key}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, np.uint32))
-    backing = [name for name in partner if name not in ("mixture", "vocals")]
-    # Steps of 1 %: the resampler's filters depend on the ratio.
-    limit = round(100 * np.log(REMIX_SPEED))
-    speed, backing_speed = np.exp(rng.integers(-limit, limit, size=2, endpoint=True) / 100)
-    track = {"vocals": _play(track["vocals"], speed)}
-    partner = {name: _play(partner[name], backing_speed) for name in backing}
-    for start, length in _segment_bounds(track["vocals"], settings):
-        latest = max(0, len(partner["accompaniment"]) - length)
-        backing_start = int(rng.integers(0, latest, endpoint=True))
-        vocals_gain, backing_gain = rng.uniform(*REMIX_GAINS, size=2).astype(np.float32)
-        vocals_swap, backing_swap = rng.choice([1, -1], size=2)
-        parts = {"vocals": vocals_gain * _cut(track["vocals"], start, length)[:, ::vocals_swap]}
-        for name in backing:
-            cut = _cut(partner[name], backing_start, length)
-            parts[name] = backing_gain * cut[:, ::backing_swap]
+    sung, played = draw_speeds(REMIXING.speed, 2, rng)
+    vocals = _play(track["vocals"], sung)
+    stems = {
+        name: _play(wave, played)
+        for name, wave in partner.items()
+        if name not in ("mixture", "vocals")
+    }
+    for start, length in _segment_bounds(vocals, settings):
+        latest = max(0, len(stems["accompaniment"]) - length)
+        first = int(rng.integers(0, latest, endpoint=True))
+        gains = rng.uniform(*REMIX_GAINS, size=(2, 1, 1))
+        matrices = gains * draw_matrices(REMIXING, (2,), settings.stft.channels, rng)
+        to_vocals, to_stems = matrices.transpose(0, 2, 1).astype(np.float32)
+        parts = {name: _cut(wave, first, length) @ to_stems for name, wave in stems.items()}
+        parts["vocals"] = _cut(vocals, start, length) @ to_vocals
         parts["mixture"] = parts["vocals"] + parts["accompaniment"]
         parts = {name: parts[name] for name in ("mixture", *settings.targets)}
         yield _seconds(start, settings), _magnitudes(parts, settings.stft)
 
 
-def _play(waveform: np.ndarray, speed: float) -> np.ndarray:
-    """Returns a waveform `[samples, channels]` played `speed` times faster."""
-    return soxr.resample(waveform, speed, 1.0)
+def _play(waveform: np.ndarray, speed: int) -> np.ndarray:
+    """Plays a waveform `[samples, channels]` at a speed of `draw_speeds`."""
+    return soxr.resample(waveform, speed, SPEED_STEPS)
 
 
 def _segment_bounds(waveform: np.ndarray, settings: Settings) -> Iterator[tuple[int, int]]:

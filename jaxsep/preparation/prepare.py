@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from jaxsep.collections.source import SPLITS, PreparationError, Source, Track
 from jaxsep.data import records, tfrecord
+from jaxsep.data.mix_plan import draw_partners
 from jaxsep.files import read_json, write_json
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.job import claim_folder, describe_job
@@ -80,13 +81,16 @@ def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
     for split in SPLITS:
         here = [track for track in tracks if track.split == split]
         for remix in range(1 + (settings.remixes if split == "train" else 0)):
-            lenders = _lenders(here, remix, settings.seed) if remix else [None] * len(here)
+            partners: list[Track | None] = [None] * len(here)
+            if remix:
+                rng = np.random.default_rng([settings.seed, remix])
+                partners = [here[number] for number in draw_partners(len(here), rng)]
             members, size = [], 0.0
-            for track, lender in zip(here, lenders, strict=True):
+            for track, partner in zip(here, partners, strict=True):
                 if members and size + _expected_bytes(track, settings) > SHARD_BYTES:
                     groups.append(_group(split, remix, len(groups), members))
                     members, size = [], 0.0
-                members.append((track, lender))
+                members.append((track, partner))
                 size += _expected_bytes(track, settings)
             if members:
                 groups.append(_group(split, remix, len(groups), members))
@@ -95,13 +99,6 @@ def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
 
 def _group(split: str, remix: int, number: int, members: list) -> Group:
     return Group(f"{split}-{remix}-{number:05d}", split, remix, tuple(members))
-
-
-def _lenders(tracks: list[Track], remix: int, seed: int) -> list[Track]:
-    """Returns, for each track, another one that lends its accompaniment; each lends once."""
-    order = np.random.default_rng([seed, remix]).permutation(len(tracks))
-    lender = dict(zip(order, np.roll(order, 1), strict=True))
-    return [tracks[lender[index]] for index in range(len(tracks))]
 
 
 def _expected_bytes(track: Track, settings: Settings) -> float:

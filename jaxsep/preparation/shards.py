@@ -35,7 +35,7 @@ class Group:
       name: stem of its files' names, unique in the data set.
       split: of all its tracks.
       remix: 0 for the songs themselves, else the number of the remixing pass.
-      tracks: with, in a remixing pass, the track that lends its accompaniment.
+      tracks: Tracks, each with its partner track in a remixing pass, whose accompaniment it gets.
     """
 
     name: str
@@ -59,7 +59,7 @@ def write_group(
         for track, partner in group.tracks:
             try:
                 waveforms = _load(source, track, settings)
-                lender = _load(source, partner, settings) if partner else None
+                partner_waveforms = _load(source, partner, settings) if partner else None
                 files = [_hash_file(source.root, file) for file in track.files]
             except BadTrackError as error:
                 if not skip_bad:
@@ -67,14 +67,14 @@ def write_group(
                 use = f"{group.split}/{track.name}" + (f", remix {group.remix}" if partner else "")
                 skipped.append({"track": use, "reason": str(error)})
                 continue
-            if lender is None:
+            if partner is None:
                 seconds = len(waveforms["mixture"]) / settings.stft.sample_rate
                 tracks.append(
                     {"track": track.name, "split": group.split, "seconds": seconds, "files": files}
                 )
             key = f"pass {group.remix}, {track.name}"
             counted = statistics if group.split == "train" and group.remix == 0 else None
-            for example in _examples(waveforms, lender, key, settings, counted):
+            for example in _examples(waveforms, partner_waveforms, key, settings, counted):
                 writer.write(codec.encode({**example, "track": track.name}))
                 if "stem" in example:
                     stem_records.append([track.name, example["stem"], example["start"]])
@@ -90,7 +90,7 @@ def write_group(
 
 def _examples(
     waveforms: dict[str, np.ndarray],
-    lender: dict[str, np.ndarray] | None,
+    partner: dict[str, np.ndarray] | None,
     key: str,
     settings: Settings,
     statistics: "Statistics | None",
@@ -106,8 +106,8 @@ def _examples(
                 statistics.add(magnitudes["mixture"])
         return
     segments = (
-        remix_magnitudes(waveforms, lender, key, settings)
-        if lender
+        remix_magnitudes(waveforms, partner, key, settings)
+        if partner
         else segment_magnitudes(waveforms, settings)
     )
     for start, magnitudes in segments:

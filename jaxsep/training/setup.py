@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from jaxsep import models, sharding
 from jaxsep.data import records
-from jaxsep.data.device_mixer import DeviceMixer, check_mixing
 from jaxsep.data.input_pipeline import eval_batches, train_batches
-from jaxsep.data.mixing import Mixing
+from jaxsep.data.mix_plan import Mixing
 from jaxsep.models import files as model_files
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import health, optimizer, workdir
@@ -104,8 +103,8 @@ def set_up(config: Any) -> Setup:
         if config.loss not in LOSSES:
             raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
         mixing = Mixing(**config.mixing)  # says what is wrong with it
-        if config.mix_on_device:
-            check_mixing(dataset, config.crop_frames, mixing)
+        if config.mix_on_device and dataset.representation != records.WAVEFORM:
+            raise ValueError("mix_on_device needs a data set made with --representation=waveform")
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
         check_masker(masker)
         schedule = optimizer.make_schedule(
@@ -161,31 +160,20 @@ def _make_batches(
 ) -> Callable[[int], Iterator[Batch]]:
     """Makes the function that yields the training batches from a number on."""
     # A data set that can't be validated on is refused before hours are spent on it.
-    eval_batches(dataset, "validation", batch_size=config.batch_size)
+    eval_batches(dataset, "validation", batch_size=config.batch_size, mesh=mesh)
     segment_frames = dataset.manifest["settings"]["segment_frames"]
-    crop_frames = min(config.crop_frames or segment_frames, segment_frames)
-    make_shares = functools.partial(
+    make_batches = functools.partial(
         train_batches,
         dataset,
         batch_size=config.batch_size,
-        crop_frames=crop_frames,
+        crop_frames=min(config.crop_frames or segment_frames, segment_frames),
         seed=config.seed,
+        mesh=mesh,
         mixing=mixing,
-        plans=config.mix_on_device,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mix_on_device=config.mix_on_device,
     )
-    mix_on_device = config.mix_on_device
-
-    def batches(first_batch: int) -> Iterator[Batch]:
-        mix = lambda batch: batch  # noqa: E731
-        if mix_on_device:
-            mix = DeviceMixer(dataset, "train", frames=crop_frames, mixing=mixing, mesh=mesh)
-        # Batch s depends on the data, the seed and s alone: the step is the whole position.
-        for share in make_shares(first_batch=first_batch):
-            yield mix(sharding.to_global_batch(share, mesh))
-
-    return batches
+    # Batch s depends on the data, the seed and s alone: the step is the whole position.
+    return lambda first_batch: make_batches(first_batch=first_batch)
 
 
 def _variables_of(path: str, stft: StftConfig, *, like: dict[str, Any]) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array],
     if "stems" in batch:
         # Multiplying the spectrum is equalising with a filter much shorter than a frame.
         spectra = analyse(batch["stems"], stft) * batch["gains"][:, :, None, None, :]
-        vocals, accompaniment = spectra[:, 0], spectra[:, 1]
+        vocals, accompaniment = spectra[:, 0], spectra[:, 1:].sum(axis=1)
         parts = {
             "mixture": vocals + accompaniment,
             "vocals": vocals,

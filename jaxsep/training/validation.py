@@ -78,10 +78,8 @@ def validate(
       has vocals.
     """
     energies = TrackEnergies()
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    for batch in eval_batches(dataset, "validation", batch_size=batch_size, **share):
-        result = eval_step(variables, sharding.to_global_batch(batch, mesh))
-        result = jax.device_get(result)
+    for batch in eval_batches(dataset, "validation", batch_size=batch_size, mesh=mesh):
+        result = jax.device_get(eval_step(variables, batch))
         energies.add(result.pop("track"), result)
     return energies.mean_sdr("error"), energies.mean_sdr("mixture_error")
 
@@ -95,10 +93,11 @@ def draw_example(
     training split) it is the one with the loudest vocals.
     """
     split = "validation" if dataset.num_tracks("validation") else "train"
-    examples = itertools.islice(eval_batches(dataset, split, batch_size=1), PICTURED_EXAMPLES)
+    mesh = sharding.make_mesh(jax.local_devices()[:1])
+    examples = eval_batches(dataset, split, batch_size=1, mesh=mesh)
     best, energy = {}, -1.0
-    for example in examples:
-        magnitudes, _ = to_magnitudes(jax.tree.map(jnp.asarray, example), masker.stft)
+    for example in itertools.islice(examples, PICTURED_EXAMPLES):
+        magnitudes, _ = to_magnitudes(example, masker.stft)
         if (found := float(jnp.square(magnitudes["vocals"]).sum())) > energy:
             best, energy = {**example, **magnitudes}, found
     frames = int(best["num_frames"][0])

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import ideas, performance, roofline, unseen
 from benchmarks.table import Table
 from jaxsep import models
-from jaxsep.data.mixing import Mixing
+from jaxsep.data.mix_plan import Mixing
 from jaxsep.stft_config import StftConfig
 from jaxsep.training.losses import LOSSES
 from tests.helpers import RATE, Tones, prepare_waveforms
@@ -61,14 +61,14 @@ def test_a_steps_operations_are_those_of_its_products():
     assert roofline.step_operations(params) == expected
 
 
-def test_unseen_voices_and_backings_are_those_of_validation(tmp_path):
+def test_unseen_vocals_and_accompaniments_are_those_of_validation(tmp_path):
     dataset = prepare_waveforms(Tones(), tmp_path / "data")  # validation sounds at 1,200 Hz
-    for voices, backings in ((unseen.SEEN, unseen.UNSEEN), (unseen.UNSEEN, unseen.SEEN)):
-        batch = next(unseen.mixtures(dataset, voices, backings, speed=1.0))
+    for singers, players in ((unseen.SEEN, unseen.UNSEEN), (unseen.UNSEEN, unseen.SEEN)):
+        batch = next(unseen.mixtures(dataset, singers, players, speed=1.0))
         spectra = np.abs(np.fft.rfft(batch["stems"][..., 0]))  # [batch, 2, bins]
         hertz = np.argmax(spectra, axis=-1) * RATE / batch["stems"].shape[2]
         splits = np.where(hertz > 1050, unseen.UNSEEN, unseen.SEEN)
-        assert (splits == [voices, backings]).all()
+        assert (splits == [singers, players]).all()
         vocals, accompaniment = np.moveaxis(np.square(batch["stems"]).sum(axis=(2, 3)), 1, 0)
         decibels = 10 * np.log10(vocals / accompaniment)
         assert (decibels > -12.01).all() and (decibels < 6.01).all() and np.ptp(decibels) > 6

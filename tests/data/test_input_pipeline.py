@@ -1,17 +1,30 @@
+import types
+
+import jax
 import numpy as np
 
+from jaxsep import sharding
 from jaxsep.data.input_pipeline import eval_batches, train_batches
+from jaxsep.data.tfrecord import RecordSource
+
+MESH = sharding.make_mesh()
 
 
 def first_batches(dataset, **changes):
-    fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, **changes}
+    fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, "mesh": MESH, **changes}
     batches = train_batches(dataset, **fields)
-    return [next(batches) for _ in range(3)]
+    return [jax.device_get(next(batches)) for _ in range(3)]
 
 
-def test_two_processes_share_the_batches_of_one(tiny_dataset):
+def test_two_processes_share_the_batches_of_one(tiny_dataset, monkeypatch):
     whole = first_batches(tiny_dataset)
-    shares = [first_batches(tiny_dataset, process_index=i, process_count=2) for i in range(2)]
+    devices = [types.SimpleNamespace(process_index=index) for index in range(2)]
+    mesh = types.SimpleNamespace(devices=np.array(devices))
+    monkeypatch.setattr(sharding, "to_global_batch", lambda share, mesh: share)
+    shares = []
+    for index in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        shares.append(first_batches(tiny_dataset, mesh=mesh))
     for batch, *parts in zip(whole, *shares, strict=True):
         for name in batch:
             joined = np.concatenate([part[name] for part in parts])
@@ -36,7 +49,7 @@ def test_short_segments_are_padded_and_counted(tiny_dataset):
 
 def test_evaluation_sees_each_segment_once(tiny_dataset):
     tracks, frames = [], 0
-    for batch in eval_batches(tiny_dataset, "validation", batch_size=2):
+    for batch in eval_batches(tiny_dataset, "validation", batch_size=2, mesh=MESH):
         tracks += batch["track"].tolist()
         frames += int(batch["num_frames"].sum())
     assert tracks == [0, 0, 0, -1]
@@ -47,3 +60,27 @@ def test_the_batches_go_on_anywhere(tiny_dataset):
     whole, later = first_batches(tiny_dataset), first_batches(tiny_dataset, first_batch=2)
     for name, value in whole[2].items():
         np.testing.assert_array_equal(later[0][name], value)
+
+
+def test_the_second_pass_has_the_same_records_in_another_order(tiny_dataset):
+    size = len(RecordSource(tiny_dataset.shards("train")))
+    first, second, _ = first_batches(tiny_dataset, batch_size=size)
+    assert sorted(first["record"]) == sorted(second["record"]) == list(range(size))
+    assert first["record"].tolist() != second["record"].tolist()
+
+
+def test_a_crop_is_the_stored_frames_with_channels_swapped_where_it_says_so(tiny_dataset):
+    source = RecordSource(tiny_dataset.shards("train"))
+    seen = set()
+    for batch in first_batches(tiny_dataset, batch_size=8):
+        for number, record in enumerate(batch["record"].tolist()):
+            stored = tiny_dataset.codec.decode(source[record])
+            first, frames = batch["first_frame"][number], batch["num_frames"][number]
+            is_swapped = bool(batch["swapped"][number])
+            for stem in ("mixture", "vocals", "accompaniment"):
+                expected = stored[stem][first : first + frames]
+                expected = expected[:, ::-1] if is_swapped else expected
+                np.testing.assert_array_equal(batch[stem][number, :frames], expected)
+            seen.add((is_swapped, int(first)))
+    swaps, firsts = map(set, zip(*seen, strict=True))
+    assert swaps == {False, True} and len(firsts) > 5

@@ -16,7 +16,7 @@ from filelock import FileLock
 from jaxsep.collections.source import PreparationError, Song, Track, TrackError, hold_out
 from jaxsep.data.records import DatasetError, load_dataset
 from jaxsep.data.tfrecord import RecordSource
-from jaxsep.preparation.examples import remix_magnitudes, segment_magnitudes, to_format
+from jaxsep.preparation.examples import segment_magnitudes, to_format
 from jaxsep.preparation.prepare import prepare
 from tests.helpers import TINY_STFT, tiny_band, tiny_settings
 
@@ -82,10 +82,11 @@ def test_statistics_are_those_of_the_training_mixtures(tiny_dataset):
     frames = np.concatenate([e["mixture"] for e in decode_all(tiny_dataset, "train")])
     statistics = tiny_dataset.statistics()
     frames = frames.astype(np.float64)
-    np.testing.assert_allclose(statistics["mean"], frames.mean(axis=(0, 1)), rtol=1e-3)
     logs = np.log(frames + TINY_STFT.magnitude_floor)
-    np.testing.assert_allclose(statistics["log_mean"], logs.mean(axis=(0, 1)), atol=1e-2)
-    np.testing.assert_allclose(statistics["log_std"], logs.std(axis=(0, 1)), atol=1e-2)
+    for values, mean, std in ((frames, "mean", "std"), (logs, "log_mean", "log_std")):
+        standardised = (values - statistics[mean]) / statistics[std]
+        np.testing.assert_allclose(standardised.mean(axis=(0, 1)), 0, atol=0.01)
+        np.testing.assert_allclose(standardised.std(axis=(0, 1)), 1, atol=0.01)
 
 
 def test_manifest_checksums_are_those_of_the_shards(tiny_dataset):
@@ -108,47 +109,6 @@ def test_more_targets_are_stored_when_asked_for():
     settings = tiny_settings(targets=("vocals", "accompaniment", "drums"))
     _, magnitudes = next(segment_magnitudes(to_format(song(), settings), settings))
     assert magnitudes.keys() == {"mixture", "vocals", "accompaniment", "drums"}
-
-
-def test_a_remix_takes_the_accompaniment_from_the_partner_alone():
-    settings = tiny_settings()
-    track, partner = (to_format(song(), settings) for _ in range(2))
-    silent = {name: np.zeros_like(wave) for name, wave in partner.items()}
-    for _, magnitudes in remix_magnitudes(track, silent, "key", settings):
-        np.testing.assert_array_equal(magnitudes["mixture"], magnitudes["vocals"])
-    for _, magnitudes in remix_magnitudes({**track, "vocals": silent["vocals"]}, partner, "key",
-                                          settings):  # fmt: skip
-        np.testing.assert_array_equal(magnitudes["mixture"], magnitudes["accompaniment"])
-        assert magnitudes["mixture"].max() > 0
-
-
-def test_remixes_repeat_with_their_key_and_differ_without():
-    settings = tiny_settings()
-    waveforms = to_format(song(), settings)
-
-    def first(key):
-        return next(remix_magnitudes(waveforms, waveforms, key, settings))[1]["mixture"]
-
-    np.testing.assert_array_equal(first("a"), first("a"))
-    frames = min(len(first("a")), len(first("b")))
-    assert np.abs(first("a")[:frames] - first("b")[:frames]).max() > 0.1
-
-
-def test_remixes_play_voice_and_backing_at_other_speeds():
-    settings = tiny_settings()
-    time = np.arange(3 * settings.stft.sample_rate)[:, None] / settings.stft.sample_rate
-    sine = np.sin(2 * np.pi * 1000 * time).repeat(2, axis=1).astype(np.float32)
-    waveforms = {"mixture": 2 * sine, "vocals": sine, "accompaniment": sine}
-    bin_width = settings.stft.sample_rate / settings.stft.n_fft
-    pitches = {}
-    for key in map(str, range(30)):
-        _, magnitudes = next(remix_magnitudes(waveforms, waveforms, key, settings))
-        for stem in ("vocals", "accompaniment"):
-            peak = int(magnitudes[stem][20].mean(axis=0).argmax())
-            pitches.setdefault(stem, []).append(peak * bin_width)
-    for heard in pitches.values():
-        assert 1000 / 1.25 - bin_width < min(heard) < 900 and 1100 < max(heard) < 1250 + bin_width
-    assert pitches["vocals"] != pitches["accompaniment"]
 
 
 @pytest.mark.parametrize(

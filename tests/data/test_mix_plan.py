@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from configs import default
+from jaxsep.data.mix_plan import (
+    NOTHING,
+    SPEED_STEPS,
+    UNVARIED,
+    Mixing,
+    MixPlanner,
+    draw_partners,
+    draw_speeds,
+)
+from tests.helpers import Tones, prepare_waveforms
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    return prepare_waveforms(Tones(), tmp_path_factory.mktemp("tones") / "data")
+
+
+def plans(dataset, mixing: Mixing, count: int = 400):
+    planner = MixPlanner(dataset, "train", frames=40, mixing=mixing)
+    rng = np.random.default_rng(0)
+    return [planner.draw(planner.vocals[n % len(planner.vocals)], rng) for n in range(count)]
+
+
+def test_the_config_has_the_fields_and_defaults_of_mixing():
+    assert Mixing(**default.get_config().mixing) == Mixing()
+
+
+@pytest.mark.parametrize("tracks", range(2, 9))
+def test_no_track_is_its_own_partner_and_each_is_a_partner_once(tracks):
+    for seed in range(20):
+        partners = draw_partners(tracks, np.random.default_rng(seed))
+        assert sorted(partners) == list(range(tracks))
+        assert (partners != np.arange(tracks)).all()
+
+
+def test_stems_are_swapped_and_inverted_independently_of_each_other(tones):
+    drawn = np.array([plan["matrices"][:, 0] for plan in plans(tones, Mixing(pan_db=0.0))])
+    is_swapped = drawn[..., 0, 1] != 0  # [plans, stems]
+    is_inverted = drawn.sum(axis=(2, 3)) < 0
+    flips = np.concatenate([is_swapped, is_inverted], axis=1)
+    np.testing.assert_allclose(flips.mean(axis=0), 0.5, atol=0.1)
+    correlation = np.corrcoef(flips.T) - np.eye(4)
+    assert np.abs(correlation).max() < 0.2
+
+
+def test_channels_are_panned_independently_within_the_limit(tones):
+    mixing = Mixing(pan_db=3.0, flip=False)
+    gains = np.array([plan["matrices"][:, 0] for plan in plans(tones, mixing)])
+    assert not gains[..., 0, 1].any() and not gains[..., 1, 0].any()
+    decibels = 20 * np.log10(np.diagonal(gains, axis1=2, axis2=3)).reshape(-1, 4)
+    assert -3 <= decibels.min() < -2.9 and 2.9 < decibels.max() < 3.001
+    assert np.abs(np.corrcoef(decibels.T) - np.eye(4)).max() < 0.2
+
+
+def test_speeds_are_percents_apart_and_both_ways_within_the_limit():
+    speeds = draw_speeds(1.15, 2000, np.random.default_rng(0)) / SPEED_STEPS
+    assert speeds.max() == pytest.approx(1.15, abs=0.005)
+    assert speeds.min() == pytest.approx(1 / 1.15, abs=0.005)
+    assert len(np.unique(speeds)) == 29
+    assert np.median(speeds) == pytest.approx(1, abs=0.02)
+
+
+def test_what_is_never_varied_is_not_planned(tones):
+    names = {name for plan in plans(tones, UNVARIED, 5) for name in plan}
+    assert not names & {"speeds", "reverb_db", "mono"}
+    varied = dataclasses.replace(UNVARIED, speed=1.1, reverb=0.5, mono=0.5)
+    assert plans(tones, varied, 1)[0].keys() >= {"speeds", "reverb_db", "mono"}
+
+
+def test_shares_are_those_asked_for(tones):
+    mixing = Mixing(
+        instrumental=0.3, a_cappella=0.2, second_voice=0.4, second_backing=0.6, reverb=0.5
+    )
+    found = plans(tones, mixing, 1000)
+    heard = np.array([plan["heard"] for plan in found])
+    assert heard.any(axis=1).all()
+    np.testing.assert_allclose(heard.mean(axis=0), [0.7, 0.8], atol=0.05)
+    seconds = np.array([plan["records"][:, 1] != NOTHING for plan in found])
+    # A second take is left out where it is the first one again: 1 record of 9.
+    np.testing.assert_allclose(seconds.mean(axis=0), np.array([0.4, 0.6]) * 8 / 9, atol=0.05)
+    rooms = np.array([plan["reverb_db"] > -np.inf for plan in found])
+    assert rooms.mean() == pytest.approx(0.5, abs=0.05)
