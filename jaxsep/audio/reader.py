@@ -1,73 +1,135 @@
-"""Decodes audio files in blocks.
+"""Reads audio files in blocks.
 
-Audio is float64 of shape [samples, channels] with full scale at +-1. An integer sample of b bits
-is the exact multiple of 2**-(b - 1), so PCM of up to 32 bits passes through unchanged.
-
-Lossless formats, Ogg Vorbis and Ogg Opus are decoded by libsndfile. The rest (MP3, AAC, ALAC, WMA,
-the sound of a video, ...) is decoded by FFmpeg's libraries, through PyAV. Vorbis, Opus, and MP3
-with a Xing/LAME header come back at the length that was encoded. Of AAC in MP4/M4A the last frame's
-padding (up to 1023 samples) may stay, and of all other lossy files the encoder's delay as well.
-
-A WAV, AIFF, Ogg or MP3 file that was merely cut off is read up to there: no decoder complains.
+Audio is float64 of shape [samples, channels] with full scale at +-1, the channels in WAV's order.
+An integer sample of b bits is the exact multiple of 2**-(b - 1), so PCM of up to 32 bits passes
+through unchanged. docs/formats.md says what is kept and what is limited.
 """
 
-import itertools
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
-import soundfile
-from av.error import FFmpegError
 
-_BIT_DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-_BIT_DEPTHS |= {"ALAC_16": 16, "ALAC_20": 24, "ALAC_24": 24, "ALAC_32": 32}
+from jaxsep.audio import ogg
+from jaxsep.audio.converter import Converter
+from jaxsep.audio.ffmpeg import FfmpegTrack
+from jaxsep.audio.sndfile import SndfileTrack
+from jaxsep.audio.timeline import Timeline
+from jaxsep.audio.track import LONGEST, AudioError, Track, UnknownFormatError
 
+__all__ = ["STDIN", "AudioError", "AudioReader", "read_audio"]
 
+STDIN = Path("-")
 _LOUDEST = 1e6  # times full scale; beyond lies only what a broken program wrote
-
-
-class AudioError(Exception):
-    """An audio file can't be read or written; the one-line text names the file and the reason."""
+_MOST_LINKS = 1_000  # of a chained file whose length is looked up beforehand
 
 
 class AudioReader:
     """Reads one audio file in blocks. Use as a context manager.
 
+    What is wrong with the file but doesn't make it useless (damage, samples that aren't finite) is
+    replaced by silence or skipped, and noted.
+
+    Args:
+      path: Path of the file; "-" is the standard input. A pipe can be read if its format needs no
+        seeking.
+      audio_stream: Number of the audio track, from 0; None for the one that the file calls its
+        default, or the first.
+
     Attributes:
       path: The file.
       sample_rate: In Hz.
       channels: Number of channels.
+      layout: Name of the channel layout, see `jaxsep.audio.layouts`.
       bit_depth: 8, 16, 24 or 32 for integer samples, None for float ones and for lossy codecs.
-      num_samples: Samples per channel. Exact for files that libsndfile decodes. For all others it
-        is an estimate from the file's header, or None, and `blocks` may return more or fewer: some
-        hundreds for AAC, a multiple for an MP3 of variable bit rate without a Xing header.
+      num_samples: Samples per channel that the file claims, or None. Exact for sound lossless files
+        and Ogg. For others it is an estimate, and `blocks` may return more or fewer: some hundreds
+        for AAC, a multiple for an MP3 of variable bit rate without a Xing header.
 
     Raises:
-      AudioError: The file can't be read, isn't audio, or has no samples in it.
+      AudioError: The file can't be read, isn't audio, is protected, exceeds the limits in
+        `jaxsep.audio.track`, or has no samples in it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: str | os.PathLike[str], audio_stream: int | None = None):
         self.path = Path(path)
+        self._audio_stream = audio_stream
+        with contextlib.ExitStack() as stack:
+            try:
+                self._file = stack.enter_context(open(0 if self.path == STDIN else path, "rb"))
+                start = self._file.peek(4)
+            except OSError as error:
+                raise AudioError(f"{self.path}: {error.strerror}") from error
+            if not start:
+                raise AudioError(f"{self.path}: the file is empty")
+            is_chainable = start.startswith(b"OggS") and self._file.seekable()
+            self._links = ogg.links(self._file) if is_chainable else [self._file]
+            self._track = stack.enter_context(self._open(self._links[0]))
+            self.sample_rate, self.layout = self._track.sample_rate, self._track.layout
+            self.channels = av.AudioLayout(self.layout).nb_channels
+            self.bit_depth = self._track.bit_depth
+            self.num_samples = self._claimed_samples()
+            self._stack = stack.pop_all()
+        self._notes: list[str] = []
+        self._unusable, self._first_unusable = 0, 0.0
+
+    @contextlib.contextmanager
+    def _open(self, link: Any) -> Iterator[Track]:
+        with contextlib.closing(self._open_track(link)) as track:
+            yield track
+
+    def _open_track(self, link: Any) -> Track:
+        is_ogg = isinstance(link, ogg.Part)
+        if is_ogg and link.is_music and not link.is_damaged and not self._audio_stream:
+            with contextlib.suppress(UnknownFormatError):
+                return SndfileTrack(self.path, link)
+            link.seek(0)
         try:
-            with open(self.path, "rb") as file:
-                if not file.read(1):
-                    raise AudioError(f"{self.path}: the file is empty")
-        except OSError as error:
-            raise AudioError(f"{self.path}: {error.strerror}") from error
-        self._decoder = _open_libsndfile(self.path) or _open_ffmpeg(self.path)
-        self.sample_rate = self._decoder.sample_rate
-        self.channels = self._decoder.channels
-        self.bit_depth = self._decoder.bit_depth
-        self.num_samples = self._decoder.num_samples
+            is_damaged = is_ogg and link.is_damaged
+            return FfmpegTrack(self.path, link, self._audio_stream, is_damaged)
+        except UnknownFormatError as error:
+            if not link.seekable():
+                raise AudioError(
+                    f"{self.path}: not audio, or of a format that can't be read from a pipe; save"
+                    " it to a file first"
+                ) from error
+            if self._audio_stream:
+                raise
+            link.seek(0)
+            return SndfileTrack(self.path, link)
+
+    def _claimed_samples(self) -> int | None:
+        seconds = self._track.seconds
+        if seconds is None or len(self._links) > _MOST_LINKS:
+            return None
+        for link in self._links[1:]:
+            with contextlib.suppress(AudioError), self._open(link) as track:
+                seconds += track.seconds or Fraction(0)
+            link.seek(0)
+        return round(seconds * self.sample_rate) if 0 < seconds <= LONGEST else None
 
     def __enter__(self) -> "AudioReader":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._decoder.close()
+        self._stack.close()
+
+    @property
+    def notes(self) -> list[str]:
+        """One-line remarks on what was wrong with the file; complete after the last block."""
+        if not self._unusable:
+            return self._notes
+        samples = "sample is" if self._unusable == 1 else "samples are"
+        return [
+            *self._notes,
+            f"{self._unusable:,} {samples} NaN, infinite or over {_LOUDEST:.0e} times full scale,"
+            f" the first at {self._first_unusable:.3f} s; silence stands in for it",
+        ]
 
     def blocks(self, block_size: int) -> Iterator[np.ndarray]:
         """Yields the audio from start to end; the file can be gone through once.
@@ -79,10 +141,10 @@ class AudioReader:
           float64 [block_size, channels]; the last block may be shorter, but is never empty.
 
         Raises:
-          AudioError: The file is damaged, changes its format, or has NaN or infinite samples.
+          AudioError: The file can't be read any more, or is too long.
         """
         pieces, size = [], 0
-        for piece in self._checked_pieces():
+        for piece in self._finite_pieces():
             pieces.append(piece)
             size += len(piece)
             if size >= block_size:
@@ -93,161 +155,48 @@ class AudioReader:
         if size:
             yield np.concatenate(pieces)
 
-    def _checked_pieces(self) -> Iterator[np.ndarray]:
+    def _finite_pieces(self) -> Iterator[np.ndarray]:
         position = 0
-        try:
-            for piece in self._decoder.pieces:
-                usable = (np.abs(piece) <= _LOUDEST).all(axis=1)
-                if not usable.all():
-                    second = (position + int(np.argmin(usable))) / self.sample_rate
-                    raise AudioError(
-                        f"{self.path}: a sample at {second:.3f} s is NaN, infinite or over"
-                        f" {_LOUDEST:.0e} times full scale; repair the file"
-                    )
-                position += len(piece)
-                yield piece
-        except self._decoder.failure as error:
-            second = position / self.sample_rate
-            raise AudioError(
-                f"{self.path}: damaged, can't be decoded beyond {second:.2f} s; "
-                "get an intact copy, or cut the file there"
-            ) from error
+        for piece in self._pieces():
+            usable = np.abs(piece) <= _LOUDEST
+            if not usable.all():
+                if not self._unusable:
+                    first = int(np.argmin(usable.all(axis=1)))
+                    self._first_unusable = (position + first) / self.sample_rate
+                self._unusable += int(np.count_nonzero(~usable))
+                piece = np.where(usable, piece, 0.0)
+            position += len(piece)
+            if position > LONGEST * self.sample_rate:
+                raise AudioError(f"{self.path}: longer than {LONGEST // 3600} hours; split it")
+            yield piece
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        timeline = Timeline(self._track.origin)
+        converter = Converter(self.path, self.sample_rate, self.layout)
+        for sound in self._track.sounds(timeline):
+            yield from converter.convert(sound)
+        for link in self._links[1:]:
+            timeline.begin_link()
+            try:
+                with self._open(link) as track:
+                    for sound in track.sounds(timeline):
+                        yield from converter.convert(sound)
+            except UnknownFormatError:
+                timeline.damage()
+        yield from converter.flush()
+        self._notes += [*timeline.notes(), *converter.notes]
+        if len(self._links) == 1:
+            self._notes += self._track.end_notes(timeline.position)
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """Returns a whole file as float32 [samples, channels], and its sample rate in Hz.
 
     Raises:
-      AudioError: See `AudioReader`.
+      AudioError: See `AudioReader`; or there is anything to note about the file.
     """
     with AudioReader(path) as reader:
         blocks = [block.astype(np.float32) for block in reader.blocks(2**18)]
+        if reader.notes:
+            raise AudioError(f"{reader.path}: {reader.notes[0]}")
         return np.concatenate(blocks), reader.sample_rate
-
-
-class _Decoder(NamedTuple):
-    """An open file: its format, and an iterator over pieces of any length of its samples."""
-
-    sample_rate: int
-    channels: int
-    bit_depth: int | None
-    num_samples: int | None
-    pieces: Iterator[np.ndarray]
-    failure: type[Exception]  # What `pieces` raises where the file is damaged.
-    close: Callable[[], object]
-
-
-def _open_libsndfile(path: Path) -> _Decoder | None:
-    """Opens `path` with libsndfile, or returns None if that is a case for FFmpeg."""
-    try:
-        file = soundfile.SoundFile(path)
-    # TypeError: a file name that ends in ".raw"; UnicodeError: one that isn't UTF-8.
-    except (soundfile.SoundFileError, TypeError, UnicodeError):
-        return None
-    # libsndfile guesses the length of an MP3 from its first frames, and cuts it off there. A FLAC
-    # file that was written to a pipe has no length at all, which libsndfile fails on.
-    if file.subtype.startswith("MPEG") or file.frames == np.iinfo(np.int64).max:
-        return None
-    if file.frames == 0:
-        raise AudioError(f"{path}: has no audio samples in it")
-
-    def pieces() -> Iterator[np.ndarray]:
-        missing = file.frames
-        while missing:
-            piece = file.read(4_096, always_2d=True)
-            if not len(piece):  # libsndfile ends a damaged Ogg file without an error.
-                raise soundfile.SoundFileRuntimeError(f"{missing} samples are missing")
-            missing -= len(piece)
-            yield piece
-
-    return _Decoder(
-        sample_rate=file.samplerate,
-        channels=file.channels,
-        bit_depth=_BIT_DEPTHS.get(file.subtype),
-        num_samples=file.frames,
-        pieces=pieces(),
-        failure=soundfile.SoundFileError,
-        close=file.close,
-    )
-
-
-def _open_ffmpeg(path: Path) -> _Decoder:
-    """Opens the first audio track of `path` with PyAV."""
-    try:
-        # An absolute path, since "Live: part 2.m4a" would be taken for a URL. The whitelist keeps
-        # a file that is really a playlist from reaching out to the network.
-        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"})
-        if not container.streams.audio:
-            raise AudioError(f"{path}: has no audio track that FFmpeg can read")
-        stream = container.streams.audio[0]
-        pieces = _decode_packets(path, container.demux(stream), stream.codec_context)
-        first = next(pieces, None)
-    except (FFmpegError, UnicodeError) as error:  # PyAV needs names in UTF-8
-        raise AudioError(
-            f"{path}: not an audio file that libsndfile or FFmpeg can read (or it is damaged)"
-        ) from error
-    if first is None:
-        raise AudioError(f"{path}: has no audio samples in it")
-
-    # Only now, as the header of HE-AAC may tell half of the sample rate.
-    sample_rate = stream.codec_context.sample_rate
-    duration = container.duration
-    return _Decoder(
-        sample_rate=sample_rate,
-        channels=first.shape[1],
-        bit_depth=_ffmpeg_bit_depth(stream.codec_context),
-        num_samples=round(duration / av.time_base * sample_rate) if duration else None,
-        pieces=itertools.chain([first], pieces),
-        failure=FFmpegError,
-        close=container.close,
-    )
-
-
-def _decode_packets(path: Path, packets: Iterator[Any], codec: Any) -> Iterator[np.ndarray]:
-    """Yields the audio of PyAV packets as float64 [samples, channels]."""
-    # Many MP3s end in padding or in tags that FFmpeg takes for a broken packet. This only matters
-    # if more audio follows.
-    may_end_in_junk = codec.codec.canonical_name in ("mp1", "mp2", "mp3")
-    damage = first_format = None
-    for packet in packets:
-        try:
-            frames = packet.decode()
-        except FFmpegError as error:
-            if not may_end_in_junk:
-                raise
-            damage = damage or error
-            continue
-        for frame in frames:
-            if damage:
-                raise damage
-            audio_format = f"{frame.sample_rate} Hz, {frame.layout.name}"
-            first_format = first_format or audio_format
-            if audio_format != first_format:
-                raise AudioError(
-                    f"{path}: changes from {first_format} to {audio_format} part-way; "
-                    "convert it to a WAV file of one format first"
-                )
-            yield _frame_to_float(frame)
-
-
-def _frame_to_float(frame: Any) -> np.ndarray:
-    samples = frame.to_ndarray()  # [channels, samples], or [1, samples * channels] if interleaved.
-    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    if samples.dtype.kind == "f":
-        return samples.astype(np.float64)
-    scaled = samples / 2.0 ** (8 * samples.dtype.itemsize - 1)
-    return scaled - 1.0 if samples.dtype.kind == "u" else scaled
-
-
-def _ffmpeg_bit_depth(codec: Any) -> int | None:
-    bit_depth = {"u8": 8, "s16": 16, "s32": 32}.get(codec.format.packed.name)
-    # FFmpeg holds 24 bits in 32, and PyAV doesn't tell, so look at the headers of the common
-    # codecs. For any other, writing 32 bits loses nothing but disk space.
-    header = codec.extradata or b""
-    if bit_depth == 32 and (
-        "s24" in codec.name
-        or (codec.name == "alac" and len(header) == 36 and header[17] <= 24)
-        or (codec.name == "flac" and len(header) == 34 and header[13] >> 4 == 0b0111)  # Of 24 - 1.
-    ):
-        return 24
-    return bit_depth

@@ -1,6 +1,7 @@
 """`jaxsep separate`: songs become stems."""
 
 import argparse
+import functools
 import re
 from pathlib import Path
 
@@ -26,7 +27,13 @@ def add(commands) -> None:
         " depth. Vocals and accompaniment add up to the song; so do all targets of a model and the"
         " residual. The targets alone are the model's estimates, and add up to it roughly.",
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="an audio file; - is the standard input",
+    )
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -54,6 +61,13 @@ def add(commands) -> None:
         "--bit_depth",
         choices=("16", "24", "32f"),
         help="of wav and flac; 32f is float; default: the song's own",
+    )
+    parser.add_argument(
+        "--audio_stream",
+        type=int,
+        metavar="N",
+        help="audio track to take, from 0, as ffmpeg counts them (0:a:N); default: the file's"
+        " default track",
     )
     add_wiener_iterations(parser)
     there = parser.add_mutually_exclusive_group()
@@ -102,7 +116,9 @@ def run(args: argparse.Namespace) -> int:
                 resume=args.resume,
                 audio_format=args.format,
                 bit_depth=args.bit_depth,
+                audio_stream=args.audio_stream,
                 label=label,
+                report=functools.partial(_warn, path),
             )
         except WriteError as error:
             complain(str(error))
@@ -122,6 +138,10 @@ def run(args: argparse.Namespace) -> int:
     return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED
 
 
+def _warn(path: Path, note: str) -> None:
+    complain(f"{path}: {note}")
+
+
 def unique_names(paths: list[Path]) -> list[str]:
     """Names a folder for each song: its file name without extension; `-2` and so on for doubles.
 
@@ -131,6 +151,7 @@ def unique_names(paths: list[Path]) -> list[str]:
     taken: set[str] = set()
     for path in paths:
         base = re.sub(r"[\ud800-\udfff]", "_", path.stem)  # bytes that are no UTF-8
+        base = "stdin" if base == "-" else base
         base = base if base.strip(".") else "_"
         name, number = base, 1
         while name.casefold() in taken:  # some file systems don't tell cases apart

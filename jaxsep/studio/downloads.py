@@ -33,10 +33,11 @@ def write_stems(job: Job, model: int, audio_format: str) -> dict[str, Path]:
         return targets
     with AudioReader(job.song) as reader:
         name, depth = choose_format(reader, audio_format, None)
-        form = (reader.sample_rate, reader.channels, depth, job.num_samples)
+        form = (reader.sample_rate, reader.channels, depth)
+        options = {"audio_format": name, "layout": reader.layout}
         with (
-            AudioWriter(targets["vocals"], *form, audio_format=name) as vocals_writer,
-            AudioWriter(targets["accompaniment"], *form, audio_format=name) as rest_writer,
+            AudioWriter(targets["vocals"], *form, **options) as vocals_writer,
+            AudioWriter(targets["accompaniment"], *form, **options) as rest_writer,
         ):
             position = 0
             # Decoded again, as float32 doesn't hold all that a file can.
