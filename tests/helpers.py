@@ -2,13 +2,16 @@
 
 import dataclasses
 import importlib
+from pathlib import Path
 
+import av
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from jaxsep import sharding
+from jaxsep.audio.reader import AudioReader
 from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.collections.source import Song, Track
 from jaxsep.models import files as model_files
@@ -159,3 +162,47 @@ def assert_one_line(errors: str, *words: str) -> None:
     assert errors.count("\n") == 1 and errors.startswith("jaxsep: "), errors
     for word in words:
         assert word in errors
+
+
+def tones(frequencies, seconds: float = 1.0, rate: int = 44_100) -> np.ndarray:
+    """Makes a sine for each channel, float32 `[samples, channels]`."""
+    times = np.arange(int(seconds * rate))[:, None] / rate
+    return (0.2 * np.sin(2 * np.pi * np.asarray(frequencies) * times)).astype(np.float32)
+
+
+def frequencies_of(waveform: np.ndarray, rate: int = 44_100) -> list[int]:
+    """Returns the loudest frequency of each channel, rounded to 20 Hz."""
+    peaks = np.abs(np.fft.rfft(waveform, axis=0)).argmax(axis=0) * rate / len(waveform)
+    return [int(20 * round(peak / 20)) for peak in peaks]
+
+
+def encode(path: Path, *tracks, codec: str, rate: int = 44_100, layout: str = "stereo", **options):
+    """Writes a file with FFmpeg.
+
+    Args:
+      path: Path of the file.
+      tracks: Of each audio track the disposition and the blocks: a time in seconds and float32
+        `[samples, channels]`. A waveform alone stands for one block at time 0.
+      options: Of the file format.
+    """
+    tracks = [(0, [(0.0, it)]) if isinstance(it, np.ndarray) else it for it in tracks]
+    with av.open(str(path), "w", options=options) as container:
+        streams = [container.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
+        dispositions, sounds = zip(*tracks, strict=True)
+        for stream, disposition in zip(streams, dispositions, strict=True):
+            stream.disposition = disposition
+        for stream, blocks in zip(streams, sounds, strict=True):
+            for start, waveform in blocks:
+                for offset in range(0, len(waveform), 1024):
+                    block = np.ascontiguousarray(waveform[offset : offset + 1024]).reshape(1, -1)
+                    frame = av.AudioFrame.from_ndarray(block, format="flt", layout=layout)
+                    frame.sample_rate, frame.pts = rate, round(start * rate) + offset
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+
+def read_all(path: Path, **options) -> tuple[np.ndarray, list[str]]:
+    """Returns the samples of a file, and what there was to note about it."""
+    with AudioReader(path, **options) as reader:
+        blocks = list(reader.blocks(10_000))
+        return np.concatenate(blocks), reader.notes

@@ -4,6 +4,7 @@ PyAV's wheels bring no good encoder for Vorbis; FFmpeg alone writes channel layo
 changes a WAV file to RF64 once it exceeds 4 GiB. Each encoder has `write` and `close`.
 """
 
+import contextlib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -97,11 +98,14 @@ class FfmpegEncoder:
         codec, self._sample_format = form.samples[bit_depth]
         self._rate, self._layout, self._num_written = sample_rate, layout, 0
         self._is_closed = False
-        self._file = path.open("wb")
         options = {"fflags": "bitexact", **form.options}
-        self._container = av.open(self._file, "w", format=form.container, options=options)
-        stream = self._container.add_stream(codec, rate=sample_rate, layout=layout)
-        self._stream = cast(av.AudioStream, stream)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(path.open("wb"))
+            self._container = av.open(file, "w", format=form.container, options=options)
+            stack.enter_context(self._container)
+            stream = self._container.add_stream(codec, rate=sample_rate, layout=layout)
+            self._stream = cast(av.AudioStream, stream)
+            self._files = stack.pop_all()
         if codec == "aac":
             self._stream.bit_rate = AAC_BITS_PER_SECOND * self._stream.codec_context.channels
         else:  # AAC takes planes, PyAV converts to them
@@ -126,7 +130,7 @@ class FfmpegEncoder:
         """Writes what the encoder still has, and the length; a second time does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            with self._file, self._container:
+            with self._files:
                 self._container.mux(self._stream.encode(None))
 
 

@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 from jaxsep.audio import layouts, riff
 from jaxsep.audio.converter import silence, sound_of
+from jaxsep.audio.part import Part
 from jaxsep.audio.timeline import Timeline
 from jaxsep.audio.track import AudioError, Sound, UnknownFormatError, check_format
 
@@ -35,7 +36,7 @@ class FfmpegTrack:
 
     Args:
       path: Path of the file, for messages.
-      file: Binary file at its beginning; a pipe will do for formats that can be streamed.
+      file: The file, at its beginning.
       audio_stream: Number of the audio track, from 0; None for the file's default track.
       is_damaged: Whether the file is known to be damaged: then it begins at time 0, wherever its
         first sound is.
@@ -46,13 +47,13 @@ class FfmpegTrack:
     """
 
     def __init__(
-        self, path: Path, file: Any, audio_stream: int | None = None, is_damaged: bool = False
+        self, path: Path, file: Part, audio_stream: int | None = None, is_damaged: bool = False
     ):
         self._path = path
         # Nothing but the file itself is opened: no protocol may open what a playlist names. Nor
         # are pictures decoded, which can need much memory.
         options = {"protocol_whitelist": "none", "codec_whitelist": _audio_decoders()}
-        self._data_bytes = riff.data_bytes(file) if file.seekable() else None
+        self._data_bytes = riff.data_bytes(file)
         if self._data_bytes and self._data_bytes[0] < self._data_bytes[1]:
             options["ignore_length"] = "1"
         try:
@@ -102,8 +103,9 @@ class FfmpegTrack:
         is_protected = any(key.startswith("ASF_Protection") for key in self._container.metadata)
         if codec is None:
             is_protected |= any(map(_is_encrypted, itertools.islice(self._packets, 100)))
-        elif codec.codec_tag in _PROTECTED_TAGS:
-            is_protected = True
+        else:
+            with contextlib.suppress(UnicodeDecodeError):  # of a tag that is a number
+                is_protected |= codec.codec_tag in _PROTECTED_TAGS
         if is_protected:
             raise self._protected()
         if codec is None:
@@ -173,7 +175,7 @@ class FfmpegTrack:
     def _find_origin(self) -> Fraction | None:
         """Returns when the file's first sound or picture begins."""
         times = [
-            stream.start_time * (stream.time_base or 1)
+            stream.start_time * Fraction(stream.time_base or 1)
             for stream in self._container.streams
             if stream.type in ("audio", "video")
             and stream.start_time is not None
@@ -185,14 +187,20 @@ class FfmpegTrack:
         return min([self._first.pts * self._first.time_base, *times])
 
     def _claimed_seconds(self) -> Fraction | None:
-        stream, claimed = self._stream, self._container.duration
-        if stream.duration and len(self._container.streams) == 1:
-            return Fraction(stream.duration * stream.time_base)
-        return Fraction(claimed, av.time_base) if claimed else None
+        """Returns how long the track is, by the file's header, silence before it included."""
+        stream, whole = self._stream, self._container.duration
+        if not stream.duration:
+            return Fraction(whole, av.time_base) if whole else None
+        seconds: Fraction = stream.duration * Fraction(stream.time_base or 1)
+        if self.origin is not None:
+            seconds += self._first.pts * self._first.time_base - self.origin
+        return seconds
 
     def end_notes(self, position: Fraction) -> list[str]:
         """Says in one line if the file has less or more than its header claims."""
-        claimed = self.seconds if self._container.format.name.split(",")[0] in _EXACT else None
+        name, _, _ = self._container.format.name.partition(",")
+        has_xing = name == "mp3" and bool(self._stream.start_time)  # that of the encoder's delay
+        claimed = self.seconds if name in _EXACT or has_xing else None
         if self._data_bytes:
             claimed = position * Fraction(*self._data_bytes)
         if claimed and position < claimed - _SHORTER:

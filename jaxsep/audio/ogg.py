@@ -1,111 +1,104 @@
 """Links of chained Ogg files: streams that follow each other, as internet radio sends them."""
 
-import io
 import os
 import zlib
-from typing import BinaryIO
+from typing import Any
+
+from jaxsep.audio.part import Part
 
 _CAPTURE = b"OggS"
 _FIRST_PAGE = 0x02  # Flag of a stream's first page.
-_HEADER = 27
-_LARGEST_PAGE = 65_307  # bytes
-_CODEC = 8  # bytes
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_HEADER, _LARGEST_PAGE, _CODEC = 27, 65_307, 8  # bytes
 _CHUNK = 2**16
+# What is behind so many links or damaged pages is taken for one link.
+_MOST_LINKS, _MOST_DAMAGED = 10_000, 10_000
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-class Part(io.RawIOBase):
-    """A part of a file as a file of its own.
+class Link(Part):
+    """A link of an Ogg file.
 
     Args:
-      file: Seekable binary file, which several parts may share if they are read one by one.
+      file: Seekable binary file.
       start: Offset of the first byte.
-
-    Attributes:
       stop: Offset behind the last byte.
-      codecs: First bytes of each stream in it, which name its codec.
-      is_damaged: Whether pages are damaged or there is something else between them.
+      codecs: First bytes of each stream, which name its codec.
+      is_damaged: Whether pages are damaged or missing.
     """
 
-    def __init__(self, file: BinaryIO, start: int):
-        self.stop = start
-        self.codecs: list[bytes] = []
-        self.is_damaged = False
-        self.name = file.name
-        self._file, self._start, self._position = file, start, 0
+    def __init__(self, file: Any, start: int, stop: int, codecs: list[bytes], is_damaged: bool):
+        super().__init__(file, start, stop)
+        self.is_damaged = is_damaged
+        self._codecs = codecs
 
     @property
     def is_music(self) -> bool:
-        """Whether it is a stream of Vorbis or Opus, and nothing else."""
-        return len(self.codecs) == 1 and self.codecs[0].startswith((b"\x01vorbis", b"OpusHead"))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.stop - self._start}[
-            whence
-        ]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:
-        left = max(0, self.stop - self._start - self._position)
-        self._file.seek(self._start + self._position)
-        data = self._file.read(min(len(buffer), left))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        """Whether it is an undamaged stream of Vorbis or Opus, and nothing else."""
+        known = len(self._codecs) == 1 and self._codecs[0].startswith((b"\x01vorbis", b"OpusHead"))
+        return known and not self.is_damaged
 
 
-def links(file: BinaryIO) -> list[Part]:
-    """Finds the links of a seekable Ogg file.
+def links(file: Any) -> list[Link]:
+    """Finds the links of a seekable Ogg file, and which of them are damaged.
 
     Returns:
-      One part for each link; the first begins where the file begins.
+      The links in order; the first begins where the file begins.
     """
     size = file.seek(0, os.SEEK_END)
-    parts = [Part(file, 0)]
-    position, was_first = 0, True
-    while position < size:
-        file.seek(position)
-        page = file.read(_LARGEST_PAGE)
-        body = _HEADER + page[26] if len(page) > _HEADER else size
-        page = page[: body + sum(page[_HEADER:body])]
-        if not page.startswith(_CAPTURE) or _checksum(page) != page[22:26]:
-            parts[-1].is_damaged = position + len(page) < size  # a cut is no damage
-            position = _find_page(file, position + 1, size)
+    starts: list[int] = [0]
+    codecs: list[list[bytes]] = [[]]
+    damaged: set[int] = set()  # numbers of links
+    numbers: dict[bytes, int] = {}  # that the next page of each stream should have
+    position, failures, was_first = 0, 0, True
+    while position < size and failures < _MOST_DAMAGED and len(starts) < _MOST_LINKS:
+        page = _read_page(file, position)
+        if not _is_intact(page):
+            if position + len(page) < size:  # The last page may be cut off.
+                damaged.add(len(starts) - 1)
+            position, failures = _find_page(file, position + 1, size), failures + 1
             continue
         is_first = bool(page[5] & _FIRST_PAGE)
         if is_first and not was_first:
-            parts[-1].stop = position
-            parts.append(Part(file, position))
+            starts.append(position)
+            codecs.append([])
         if is_first:
-            parts[-1].codecs.append(page[body : body + _CODEC])
+            body = _HEADER + page[26]
+            codecs[-1].append(page[body : body + _CODEC])
+        serial, number = page[14:18], int.from_bytes(page[18:22], "little")
+        if not is_first and number != numbers.get(serial):
+            damaged.add(len(starts) - 1)
+        numbers[serial] = number + 1
         was_first = is_first
         position += len(page)
-    parts[-1].stop = size
-    file.seek(0)
-    return parts
+    stops = [*starts[1:], size]
+    return [
+        Link(file, start, stop, codecs[index], index in damaged)
+        for index, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
 
 
-def _checksum(page: bytes) -> bytes:
-    """Returns the CRC-32 of a page, with the most significant bit first.
+def _read_page(file: Any, position: int) -> bytes:
+    file.seek(position)
+    data = file.read(_LARGEST_PAGE)
+    body = _HEADER + data[_HEADER - 1] if len(data) > _HEADER else len(data)
+    return data[: body + sum(data[_HEADER:body])]
 
-    Reference: RFC 3533, section 6. `zlib` has the same polynomial, the least significant bit first.
+
+def _is_intact(page: bytes) -> bool:
+    """Compares the CRC-32 of a page with the one in its header.
+
+    It has the most significant bit first, and `zlib` has the same polynomial the other way round.
+
+    Reference: RFC 3533, section 6.
     """
+    if len(page) <= _HEADER or not page.startswith(_CAPTURE):
+        return False
     blank = page[:22] + bytes(4) + page[26:]
     reverse = zlib.crc32(blank.translate(_REVERSED), 2**32 - 1) ^ (2**32 - 1)
-    return reverse.to_bytes(4, "big").translate(_REVERSED)  # Ogg stores the least byte first
+    return page[22:26] == reverse.to_bytes(4, "big").translate(_REVERSED)
 
 
-def _find_page(file: BinaryIO, position: int, size: int) -> int:
+def _find_page(file: Any, position: int, size: int) -> int:
     """Returns the offset of the next page at or behind a position, or the file's size."""
     while position < size:
         file.seek(position)

@@ -7,7 +7,9 @@ through unchanged. docs/formats.md says what is kept and what is limited.
 
 import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 from jaxsep.audio import ogg
 from jaxsep.audio.converter import Converter
 from jaxsep.audio.ffmpeg import FfmpegTrack
+from jaxsep.audio.part import Part
 from jaxsep.audio.sndfile import SndfileTrack
 from jaxsep.audio.timeline import Timeline
 from jaxsep.audio.track import LONGEST, AudioError, Track, UnknownFormatError
@@ -36,8 +39,8 @@ class AudioReader:
     replaced by silence or skipped, and noted.
 
     Args:
-      path: Path of the file; "-" is the standard input. A pipe can be read if its format needs no
-        seeking.
+      path: Path of the file; "-" is the standard input. What comes through a pipe is kept in a
+        temporary file first, as most formats can't be read exactly in one go.
       audio_stream: Number of the audio track, from 0; None for the one that the file calls its
         default, or the first.
 
@@ -61,14 +64,18 @@ class AudioReader:
         self._audio_stream = audio_stream
         with contextlib.ExitStack() as stack:
             try:
-                self._file = stack.enter_context(open(0 if self.path == STDIN else path, "rb"))
-                start = self._file.peek(4)
+                file: Any = stack.enter_context(open(0 if self.path == STDIN else path, "rb"))
+                if not file.seekable():
+                    pipe, file = file, stack.enter_context(tempfile.TemporaryFile())
+                    shutil.copyfileobj(pipe, file, 2**20)
+                    file.seek(0)
+                start = file.peek(4)
             except OSError as error:
                 raise AudioError(f"{self.path}: {error.strerror}") from error
             if not start:
                 raise AudioError(f"{self.path}: the file is empty")
-            is_chainable = start.startswith(b"OggS") and self._file.seekable()
-            self._links = ogg.links(self._file) if is_chainable else [self._file]
+            is_ogg = start.startswith(b"OggS")
+            self._links: Sequence[Part] = ogg.links(file) if is_ogg else [Part(file)]
             self._track = stack.enter_context(self._open(self._links[0]))
             self.sample_rate, self.layout = self._track.sample_rate, self._track.layout
             self.channels = av.AudioLayout(self.layout).nb_channels
@@ -79,25 +86,20 @@ class AudioReader:
         self._unusable, self._first_unusable = 0, 0.0
 
     @contextlib.contextmanager
-    def _open(self, link: Any) -> Iterator[Track]:
+    def _open(self, link: Part) -> Iterator[Track]:
         with contextlib.closing(self._open_track(link)) as track:
             yield track
 
-    def _open_track(self, link: Any) -> Track:
-        is_ogg = isinstance(link, ogg.Part)
-        if is_ogg and link.is_music and not link.is_damaged and not self._audio_stream:
+    def _open_track(self, link: Part) -> Track:
+        is_ogg = isinstance(link, ogg.Link)
+        if is_ogg and link.is_music and not self._audio_stream:
             with contextlib.suppress(UnknownFormatError):
                 return SndfileTrack(self.path, link)
             link.seek(0)
         try:
             is_damaged = is_ogg and link.is_damaged
             return FfmpegTrack(self.path, link, self._audio_stream, is_damaged)
-        except UnknownFormatError as error:
-            if not link.seekable():
-                raise AudioError(
-                    f"{self.path}: not audio, or of a format that can't be read from a pipe; save"
-                    " it to a file first"
-                ) from error
+        except UnknownFormatError:
             if self._audio_stream:
                 raise
             link.seek(0)

@@ -7,11 +7,12 @@ knows a few formats that FFmpeg doesn't, such as PAF and MAT5.
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import soundfile
 
 from jaxsep.audio import layouts
+from jaxsep.audio.part import Part
 from jaxsep.audio.timeline import Timeline
 from jaxsep.audio.track import AudioError, Sound, UnknownFormatError, check_format
 
@@ -24,7 +25,7 @@ class SndfileTrack:
 
     Args:
       path: Path of the file, for messages.
-      file: Seekable binary file at its beginning.
+      file: The file, at its beginning.
 
     Raises:
       UnknownFormatError: libsndfile doesn't know the format.
@@ -33,9 +34,9 @@ class SndfileTrack:
 
     origin = None
 
-    def __init__(self, path: Path, file: Any):
+    def __init__(self, path: Path, file: Part):
         try:
-            self._file = soundfile.SoundFile(file)
+            self._file = soundfile.SoundFile(cast(Any, file))
         # TypeError: a file name that ends in ".raw".
         except (soundfile.SoundFileError, TypeError) as error:
             raise UnknownFormatError(

@@ -34,8 +34,8 @@ def separate_file(
 
     They have the file's length (M4A up to 1023 samples more), sample rate and channel layout; its
     bit depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. What
-    adds up to the file is said in `jaxsep.stems.make_stems`. None appears under its name before all are
-    whole. Decoding, separating and encoding each have a thread.
+    adds up to the file is said in `jaxsep.stems.make_stems`. None appears under its name before all
+    are whole. Decoding, separating and encoding each have a thread.
 
     Args:
       separator: restored.
