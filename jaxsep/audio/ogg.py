@@ -11,7 +11,7 @@ _FIRST_PAGE = 0x02  # Flag of a stream's first page.
 _HEADER, _LARGEST_PAGE, _CODEC = 27, 65_307, 8  # bytes
 _CHUNK = 2**16
 # What is behind so many links or damaged pages is taken for one link.
-_MOST_LINKS, _MOST_DAMAGED = 10_000, 10_000
+_MOST_LINKS, _MOST_DAMAGED = 10_000, 1_000
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 

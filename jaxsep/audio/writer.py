@@ -99,9 +99,13 @@ def check_space(folder: Path, song: AudioReader, needed: int) -> None:
     free = shutil.disk_usage(there).free
     if needed > free:
         raise AudioError(
-            f"{song.path}: the stems need about {needed / 1e9:.1f} GB, and {there} has"
-            f" {free / 1e9:.1f} GB left; choose another --output, or a smaller --format"
+            f"{song.path}: the stems need about {_size(needed)}, and {there} has {_size(free)}"
+            " left; choose another --output, or a smaller --format"
         )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.2f} MB"
 
 
 class AudioWriter:

@@ -36,6 +36,14 @@ def song_bytes(seconds: float = 12.0, rate: int = 8000, channels: int = 2, **opt
     return file.getvalue()
 
 
+def song_that_claims(size: int, seconds: float) -> bytes:
+    """Returns a WAV file whose header claims another size of its samples, in bytes."""
+    data = bytearray(song_bytes(seconds))
+    start = data.index(b"data")
+    data[start + 4 : start + 8] = size.to_bytes(4, "little")
+    return bytes(data)
+
+
 @pytest.fixture(scope="module")
 def separator(tiny_workdir) -> Separator:
     return Separator.restore(tiny_workdir)
@@ -138,7 +146,9 @@ def test_the_band_plays_the_examples(client, monkeypatch):
         (b"lyrics", "lyrics.mp3: not an audio file"),
         (b"", "lyrics.mp3: the file is empty"),
         (song_bytes(31), "lyrics.mp3: longer than 0.5 minutes (0.5)"),
-        (song_bytes(20, format="flac")[:100_000], "lyrics.mp3: damaged"),
+        (song_that_claims(100, 31), "lyrics.mp3: longer than 0.5 minutes"),
+        (song_that_claims(0, 31), "lyrics.mp3: longer than 0.5 minutes"),
+        (song_bytes(1, channels=100), "lyrics.mp3: has 100 channels"),
     ],
 )
 def test_a_song_that_cannot_be_used_says_why_and_the_next_one_has_its_turn(client, data, words):
