@@ -216,10 +216,10 @@ def _place(frames: list[Any], timeline: Timeline) -> Iterator[Sound]:
     """Yields frames, the last of which may have a time stamp, behind the silence before them."""
     last = frames[-1]
     length = sum((Fraction(frame.samples, frame.sample_rate) for frame in frames), Fraction(0))
-    time = None
+    time, is_exact = None, False
     if last.pts is not None:
         time = last.pts * last.time_base + Fraction(last.samples, last.sample_rate) - length
-    is_exact = (1 / last.time_base) % last.sample_rate == 0
+        is_exact = (1 / last.time_base) % last.sample_rate == 0
     gap = timeline.place(time, length, is_exact)
     sounds = [sound_of(frame) for frame in frames]
     yield from silence(gap, sounds[0])
