@@ -18,7 +18,7 @@ FLAX = ("parent", "name")  # fields that it adds to a module
 NAME = re.compile(r"\w[\w-]{0,63}")
 
 
-def check_fields(kind: type, fields: Mapping[str, Any]) -> None:
+def check_fields(kind: Any, fields: Mapping[str, Any]) -> None:
     """Checks that values can be those of a dataclass's fields.
 
     Whole numbers are at least 1, or 0 where that is the default; floats are finite and not
