@@ -18,7 +18,7 @@ import jaxsep
 from benchmarks.table import Table
 from jaxsep.audio.reader import read_audio
 from jaxsep.metrics import waveform_sdr
-from jaxsep.models.files import OWN
+from jaxsep.models.load import OWN
 
 
 def main() -> int:

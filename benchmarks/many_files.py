@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.memory import repeat
 from benchmarks.table import Table
-from jaxsep.models.files import OWN
+from jaxsep.models.load import OWN
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
 

@@ -19,7 +19,7 @@ import soundfile
 from benchmarks.machine import run_module
 from benchmarks.table import Table
 from jaxsep.audio.reader import AudioReader
-from jaxsep.models.files import OWN
+from jaxsep.models.load import OWN
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from jaxsep.audio.reader import read_audio
 from jaxsep.convert.published import resolve
-from jaxsep.models.files import OWN
+from jaxsep.models.load import OWN
 from jaxsep.separation.separator import STEMS, Separator
 
 

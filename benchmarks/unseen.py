@@ -22,8 +22,7 @@ from jaxsep import sharding
 from jaxsep.data import records
 from jaxsep.data.input_pipeline import Mixtures
 from jaxsep.data.mix_plan import UNVARIED
-from jaxsep.models import files as model_files
-from jaxsep.models.files import OWN
+from jaxsep.models.load import OWN, load_model
 from jaxsep.training.step import make_eval_step
 
 FRAMES, BATCH = 256, 16
@@ -50,7 +49,7 @@ def main() -> int:
     parser.add_argument("--mixtures", type=int, default=96, help="of each kind, at least")
     args = parser.parse_args()
     dataset = records.load_dataset(args.data)
-    _, masker, variables = model_files.restore_best(args.model)
+    masker, variables, _ = load_model(args.model)
     step = make_eval_step(masker, mesh=sharding.make_mesh())
     with Table("mixtures of", "mean SDR, dB", "median SDR, dB", about=args.model) as table:
         for name, (vocals, accompaniments, speed) in CASES.items():

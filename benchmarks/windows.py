@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.table import Table
 from jaxsep.audio.reader import read_audio
-from jaxsep.models import files as model_files
+from jaxsep.models.load import load_model
 from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import stft
 
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--song", type=Path, action="append", required=True)
     args = parser.parse_args()
-    _, masker, variables = model_files.restore_best(args.model)
+    masker, variables, _ = load_model(args.model)
     windows = masker.traits.windows
     if windows is None:
         parser.error(f"{args.model} is causal and carries its state on: there are no windows")

@@ -6,9 +6,8 @@ import itertools
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -24,28 +23,36 @@ def write_json(path: epath.PathLike, value: Any) -> None:
 
 def write_text(path: epath.PathLike, text: str) -> None:
     """Writes a text file under a temporary name and renames it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: epath.PathLike, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it."""
     path = epath.Path(path)
     part = path.with_name(f".part-{os.getpid()}")  # short, for the name may be as long as can be
     try:
-        part.write_text(text)
+        part.write_bytes(content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: epath.PathLike) -> Iterator[epath.Path]:
     """Gives a folder to be filled, which is renamed to `path` if nothing is raised.
 
     Args:
-      path: of a folder that isn't there yet, on a local disk; its parent is made if need be.
+      path: Path of a folder that isn't there yet; its parent is made if need be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-        folder = Path(part) / path.name
-        folder.mkdir()
-        yield folder
-        folder.rename(path)
+    path = epath.Path(path)
+    part = path.with_name(f".part-{secrets.token_hex(4)}")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(path)
+    finally:
+        if part.exists():
+            part.rmtree()
 
 
 def read_json(path: epath.PathLike, *, allow_nan: bool = False) -> Any:

@@ -23,7 +23,7 @@ import soxr
 from jaxsep.audio.reader import AudioError
 from jaxsep.collections.source import Song, TrackError
 from jaxsep.convert.published import resolve
-from jaxsep.models.files import CheckpointError
+from jaxsep.models.files import ModelError
 from jaxsep.separation.separator import Separator
 from recipes import folders, packages
 from recipes.label import label
@@ -198,7 +198,7 @@ def _write_songs(args: argparse.Namespace, songs: list[Item]) -> None:
     """Writes songs that have no stems, as the model parts them."""
     try:
         separator = Separator.restore(resolve(args.model))
-    except CheckpointError as error:
+    except ModelError as error:
         if args.songs:
             raise SourceError(str(error)) from error
         print(f"left out: the packages' songs: {error}", flush=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxsep.convert.published import resolve
 from jaxsep.files import read_json, write_json
-from jaxsep.models.files import CheckpointError
+from jaxsep.models.files import ModelError
 from jaxsep.separation.separator import Separator
 from recipes.sources import (
     LEFT_OUT,
@@ -61,7 +61,7 @@ def screen(args: argparse.Namespace) -> None:
     done: dict[str, Any] = read_json(report) if report.exists() else {}
     try:
         separator = Separator.restore(resolve(args.model))
-    except CheckpointError as error:
+    except ModelError as error:
         raise SourceError(str(error)) from error
     for name in backings(args.sources):
         if name in done:

@@ -14,7 +14,7 @@ from jaxsep import sharding
 from jaxsep.audio.reader import AudioReader
 from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.collections.source import Song, Track
-from jaxsep.models import files as model_files
+from jaxsep.models.load import load_model
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
@@ -109,8 +109,8 @@ def raise_at_step(number: int):
 
 
 def restored(folder, step: int):
-    _, variables = model_files.restore_masker(epath.Path(folder) / "checkpoints" / str(step))
-    return jax.tree.map(np.asarray, variables)
+    model = load_model(epath.Path(folder) / "checkpoints" / str(step))
+    return jax.tree.map(np.asarray, model.variables)
 
 
 # Fields of a small Open-Unmix.

@@ -14,7 +14,6 @@ Medians over the rounds, and the ratio of the two. Each round has both sides, on
 # pyright: reportMissingImports=false
 
 import argparse
-import dataclasses
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from etils import epath
 
 import jaxsep
 from benchmarks.machine import run_module
@@ -40,7 +38,7 @@ from benchmarks.open_unmix.ours import (
     model_fields,
 )
 from benchmarks.table import Table
-from jaxsep.models.files import FOLDER, save_model
+from jaxsep.models.files import ModelInfo, save_model
 
 HOPS = 200  # in a round
 CLIP, SONG = 10, 180  # seconds
@@ -121,10 +119,8 @@ def compare_commands(shape: str, seconds: int, rounds: int) -> tuple[list, list]
         soundfile.write(folder / "song.wav", samples, STFT.sample_rate, subtype="PCM_16")
         torch.save(peer.make_model(shape).state_dict(), folder / "vocals.pth")
         _, variables = make_model(shape)
-        config = {"model": {"name": "lstm", **model_fields(shape)}}
-        metadata = {"sdr": None, "stft": dataclasses.asdict(STFT), "config": config}
-        model = epath.Path(folder / "model" / FOLDER / "0")
-        save_model(model, variables["params"], variables["statistics"], metadata)
+        info = ModelInfo({"name": "lstm", **model_fields(shape)}, STFT)
+        save_model(folder / "model", info, variables)
         files = [str(folder / file) for file in ("song.wav", "model", "vocals.pth")]
         ours = ["jaxsep.cli", "separate", files[0], f"--model={files[1]}", "--overwrite"]
         ours += [f"--output={folder}"]

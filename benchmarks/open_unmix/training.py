@@ -37,9 +37,8 @@ from jaxsep.data.input_pipeline import train_batches
 from jaxsep.data.mix_plan import Mixing
 from jaxsep.data.records import WAVEFORM, Dataset, DatasetError, load_dataset
 from jaxsep.evaluation import evaluate, methods
-from jaxsep.files import absolute
 from jaxsep.metrics import waveform_sdr
-from jaxsep.models import files as model_files
+from jaxsep.models.load import load_model
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
@@ -192,7 +191,7 @@ def train_ours(config: Any, dataset: Dataset) -> dict[str, Any]:
     del dataset  # the config names it
     with tempfile.TemporaryDirectory() as folder:
         summary = train_and_evaluate(config, folder)
-        return model_files.restore_masker(absolute(summary["checkpoint"]))[1]
+        return load_model(summary["checkpoint"]).variables
 
 
 def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from benchmarks.study.measure import Study, is_of
 from benchmarks.study.plan import COSTS, PUBLISHED, QUICK, cells, link_singers
 from benchmarks.study.report import write_report
 from jaxsep.files import read_json, write_text
-from jaxsep.models.files import CheckpointError
+from jaxsep.models.files import ModelError
 
 
 def main() -> int:
@@ -56,7 +56,7 @@ def main() -> int:
             tqdm.write(f"{number + 1} of {len(missing)}: {cell.name}", file=sys.stderr)
             try:
                 _write(runs / f"{cell.name}.json", study.measure(cell))
-            except CheckpointError as error:
+            except ModelError as error:
                 if cell.model not in PUBLISHED:
                     raise
                 tqdm.write(f"not run: {error}", file=sys.stderr)

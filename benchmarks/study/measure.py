@@ -24,8 +24,8 @@ from jaxsep.evaluation import tables
 from jaxsep.evaluation.bsseval import V3, V4
 from jaxsep.evaluation.evaluate import choose_split, evaluate
 from jaxsep.evaluation.methods import IDEAL, make_methods
-from jaxsep.models import files as model_files
-from jaxsep.models.files import FOLDER
+from jaxsep.models.load import load_model
+from jaxsep.models.orbax_reader import FOLDER
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
 from jaxsep.separation.separator import Separator
@@ -101,7 +101,7 @@ class Study:
 
     def _judge(self, cell: Cell, model: str) -> dict[str, Any]:
         """Scores a model and looks at its masks."""
-        _, _, variables = model_files.restore_best(model)
+        variables = load_model(model).variables
         roots = {name: self.find(root) for name, root in SONGS[cell.songs].test.items()}
         return {
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),

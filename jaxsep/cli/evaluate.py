@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.collections.source import PreparationError
     from jaxsep.evaluation import bsseval, evaluate, tables
     from jaxsep.evaluation.methods import make_methods
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
 
     quiet_background_errors()
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         tracks = evaluate.choose_split(source.tracks(), args.split)
     except (
         ValueError,
-        CheckpointError,
+        ModelError,
         PreparationError,
         evaluate.EvaluationError,
         OSError,

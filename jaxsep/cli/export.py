@@ -1,6 +1,7 @@
 """`jaxsep export`: what separates, out of a training's folder, to be handed on."""
 
 import argparse
+import dataclasses
 
 from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
 
@@ -11,11 +12,13 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "export",
         help="make a small model of a training, to be handed on",
-        description="Writes a training's best checkpoint without what only training needs, as a"
-        " model that every command takes as --model. In float16 it has half the size; jaxsep"
+        description="Writes a training's best model, config.json and model.safetensors, for every"
+        " command to take as --model. In float16 it has half the size; jaxsep"
         " evaluate tells what that costs.",
     )
-    parser.add_argument("model", metavar="WORKDIR", help="a training's workdir, or one checkpoint")
+    parser.add_argument(
+        "model", metavar="WORKDIR", help="a training's workdir, one checkpoint, or a model"
+    )
     parser.add_argument("--output", required=True, metavar="MODELDIR", help="folder for the model")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="default: float16")
     parser.add_argument(
@@ -23,14 +26,16 @@ def add(commands) -> None:
         metavar="FILE",
         help="JSON to be kept in the model: where its data are from, under which licences",
     )
+    parser.add_argument("--licence", metavar="TEXT", help="licence of the model, kept in it")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from etils import epath
 
-    from jaxsep.files import read_json
-    from jaxsep.models.files import CheckpointError, export_model
+    from jaxsep.files import new_folder, read_json
+    from jaxsep.models.files import ModelError, save_model
+    from jaxsep.models.load import load_model
     from jaxsep.processes import quiet_background_errors
 
     quiet_background_errors()
@@ -44,8 +49,14 @@ def run(args: argparse.Namespace) -> int:
         complain(f"--provenance: {error}")
         return USAGE_ERROR
     try:
-        export_model(args.model, output, dtype=args.dtype, provenance=provenance)
-    except CheckpointError as error:
+        _, variables, info = load_model(args.model)
+        if provenance is not None:
+            info = dataclasses.replace(info, provenance=provenance)
+        if args.licence is not None:
+            info = dataclasses.replace(info, licence=args.licence)
+        with new_folder(output) as folder:
+            save_model(folder, info, variables, dtype=args.dtype)
+    except ModelError as error:
         complain(str(error))
         return USAGE_ERROR
     except OSError as error:

@@ -23,7 +23,7 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from etils import epath
 
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
     from jaxsep.processes import quiet_background_errors
     from jaxsep.training import failures, health_report
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         steps = health_report.read_metrics(workdir)
         reports = failures.list_reports(workdir)
-    except (failures.ReplayError, health_report.NoMetricsError, CheckpointError, OSError) as error:
+    except (failures.ReplayError, health_report.NoMetricsError, ModelError, OSError) as error:
         complain(str(error))
         return USAGE_ERROR
     health_report.print_metrics(steps)

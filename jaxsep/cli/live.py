@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         return USAGE_ERROR
     from jaxsep.cli.compile_cache import keep_compiled_programs
     from jaxsep.convert.published import resolve
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
     from jaxsep.separation.separator import STEMS, Separator
     from jaxsep.separation.streamer import Streamer
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             device=(_device(args.input), _device(args.output)),
             callback=exchange.callback,
         )
-    except (CheckpointError, OSError, ValueError, sounddevice.PortAudioError) as error:
+    except (ModelError, OSError, ValueError, sounddevice.PortAudioError) as error:
         complain(str(error))
         return USAGE_ERROR
     print(f"playing the {args.stem} {delay / args.rate:.2f} s after the sound; Ctrl-C ends it")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
-# That of jaxsep.models.files, which takes longer to import than --help should.
+# That of jaxsep.models.load, which takes longer to import than --help should.
 DEFAULT_MODEL = "jaxsep-vocals"
 
 
@@ -41,7 +41,8 @@ def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> Non
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
-        help="a training's workdir, or one checkpoint; default: jaxsep-vocals, in the package",
+        help="a model's folder, a training's workdir or one checkpoint; default: jaxsep-vocals, in"
+        " the package",
     )
     parser.add_argument(
         "--rate", type=int, default=44100, metavar="HZ", help="sample rate; default: 44100"
@@ -77,8 +78,8 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="[NAME=]WORKDIR",
-        help="a training's workdir, one checkpoint, or spleeter-2stems; may be given several times;"
-        " default: jaxsep-vocals, in the package",
+        help="a model's folder, a training's workdir, one checkpoint, or spleeter-2stems; may be"
+        " given several times; default: jaxsep-vocals, in the package",
     )
 
 
@@ -93,7 +94,7 @@ def named_models(texts: list[str] | None) -> dict[str, str]:
 
     Raises:
       ValueError: if two are given the same name, or a name can't be a folder's and in a table.
-      jaxsep.models.files.CheckpointError: if a published model can't be imported.
+      jaxsep.models.files.ModelError: if a published model can't be imported.
     """
     from jaxsep.convert import published
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     from jaxsep.audio.reader import AudioError, read_audio
     from jaxsep.cli.compile_cache import keep_compiled_programs
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
     from jaxsep.plots.spectra import picture_of
     from jaxsep.processes import quiet_background_errors
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         song, rate = read_audio(args.song)
         stems = [_read_stem(path, song, rate) for path in _stem_paths(args)]
         part = _part([song, *stems], rate, args)
-    except (UnusableError, ValueError, AudioError, CheckpointError, OSError) as error:
+    except (UnusableError, ValueError, AudioError, ModelError, OSError) as error:
         complain(str(error))
         return USAGE_ERROR
     output, title = epath.Path(args.output), args.song.name

@@ -37,8 +37,8 @@ def add(commands) -> None:
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
-        help="a training's workdir, one checkpoint, or spleeter-2stems; default: jaxsep-vocals, in"
-        " the package",
+        help="a model's folder, a training's workdir, one checkpoint, or spleeter-2stems; default:"
+        " jaxsep-vocals, in the package",
     )
     parser.add_argument(
         "--stems",
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         from jaxsep.audio.writer import WriteError
         from jaxsep.cli.compile_cache import keep_compiled_programs
         from jaxsep.convert.published import resolve
-        from jaxsep.models.files import CheckpointError
+        from jaxsep.models.files import ModelError
         from jaxsep.processes import quiet_background_errors
         from jaxsep.separation.separator import Separator
         from jaxsep.separation.song_files import OutputExistsError, separate_file
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         except StemError as error:
             complain(f"--stems: {error}")
             return USAGE_ERROR
-        except (CheckpointError, OSError) as error:
+        except (ModelError, OSError) as error:
             complain(f"--model: {error}")
             return USAGE_ERROR
     failed_early = failed_midway = 0

@@ -36,7 +36,7 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from jaxsep.cli.compile_cache import keep_compiled_programs
     from jaxsep.convert.published import resolve
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
     from jaxsep.separation.separator import STEMS, Separator
     from jaxsep.separation.streamer import Streamer
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         separator = Separator.restore(resolve(args.model), stems=STEMS)
         streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
-    except (CheckpointError, OSError, ValueError) as error:
+    except (ModelError, OSError, ValueError) as error:
         complain(str(error))
         return USAGE_ERROR
     delay = f"{streamer.latency} samples ({streamer.latency / args.rate:.3f} s)"

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         complain(f"needs {error.name}: pip install 'jaxsep[studio]'")
         return USAGE_ERROR
-    from jaxsep.models.files import CheckpointError
+    from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
     from jaxsep.studio.models import Models
     from jaxsep.studio.queue import Limits, Studio
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         models = Models(named_models(args.model))
         server = open_socket(args.host, args.port)
-    except (CheckpointError, ValueError, OSError, OverflowError) as error:
+    except (ModelError, ValueError, OSError, OverflowError) as error:
         complain(str(error))
         return USAGE_ERROR
     host, port = server.getsockname()[:2]

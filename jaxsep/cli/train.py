@@ -15,7 +15,7 @@ from jaxsep.collections.source import PreparationError
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
 from jaxsep.files import is_remote
-from jaxsep.models.files import CheckpointError
+from jaxsep.models.files import ModelError
 from jaxsep.training import loop
 from jaxsep.training.distributed import DistributedError
 from jaxsep.training.setup import ConfigError
@@ -43,7 +43,7 @@ def report_errors(run: Callable[[], int]) -> int:
         if jax.process_index() == 0:
             print(describe(error.summary, error.workdir))
         return fail(1, str(error))
-    except (CheckpointError, DatasetError, WorkdirError) as error:
+    except (ModelError, DatasetError, WorkdirError) as error:
         return _fail_alone(2, str(error))
     except (AudioError, DataCorruptionError) as error:
         return _fail_alone(1, str(error))

@@ -1,6 +1,5 @@
 """What the importers share: arrays by other names become a masker's variables, and a model."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 from flax import traverse_util
 
 from jaxsep import models
 from jaxsep.files import new_folder
-from jaxsep.models.files import FOLDER, save_model
+from jaxsep.models.files import ModelInfo, save_model
 from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 
@@ -78,24 +76,19 @@ def write_model(
     variables: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Writes a model directory, which holds all of its files or isn't there.
+    """Writes the model of imported weights, whole or not at all.
 
     Args:
-      output: for the model; not there yet.
-      stft: the masker's.
-      fields: that `models.create` makes the masker of, its name among them.
-      variables: the masker's.
-      provenance: where the weights are from, and under which licence; anything that JSON can hold.
+      output: Path of the model; not there yet.
+      stft: Format of the masker's magnitudes.
+      fields: Name and fields of the masker, for `models.create`.
+      variables: Parameters and statistics of the masker.
+      provenance: Origin of the weights, and their `licence` if it is known; JSON can hold it.
 
     Raises:
-      OSError: if it can't be written.
+      OSError: If it can't be written.
     """
-    metadata = {
-        "sdr": None,
-        "stft": dataclasses.asdict(stft),
-        "config": {"model": dict(fields)},
-        "provenance": dict(provenance),
-    }
+    licence = provenance.get("licence") or ""
+    info = ModelInfo(dict(fields), stft, licence=licence, provenance=dict(provenance))
     with new_folder(output) as folder:
-        checkpoint = epath.Path(folder) / FOLDER / "0"
-        save_model(checkpoint, variables["params"], variables["statistics"], metadata)
+        save_model(folder, info, variables)

@@ -1,13 +1,11 @@
 """Models of Open-Unmix's kind, made into the files that its package reads."""
 
-# What is optional may be missing, and has no types.
-# pyright: reportMissingImports=false
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from etils import epath
 from flax import traverse_util
 
@@ -15,7 +13,7 @@ from jaxsep.convert.openunmix import array_places
 from jaxsep.convert.openunmix_files import SETTING_NAMES, SETTINGS
 from jaxsep.convert.torch_writer import write_torch_file
 from jaxsep.files import new_folder, write_json
-from jaxsep.models import files as model_files
+from jaxsep.models.load import load_model
 from jaxsep.models.masker import Masker
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
@@ -31,19 +29,18 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
     """Writes the folder of a model's targets as Open-Unmix's training leaves it, or nothing.
 
     Args:
-      source: a model directory, or one checkpoint.
+      source: Path of the model, see `load_model`.
       output: for the weights and their settings; not there yet.
       file_format: of the weights, one of `WRITERS`.
 
     Raises:
-      ExportError: if the model is of another kind, there is something at `output`, or a package is
-        missing.
-      jaxsep.models.files.CheckpointError: if there is no sound checkpoint.
+      ExportError: if the model is of another kind, or there is something at `output`.
+      jaxsep.models.files.ModelError: if there is no sound model.
       OSError: if the files can't be written.
     """
     if output.exists():
         raise ExportError(f"{output} is already there; give the weights another folder")
-    checkpoint, masker, variables = model_files.restore_best(source)
+    masker, variables, info = load_model(source)
     networks = _networks(masker, variables)
     if not networks:
         raise ExportError(
@@ -52,15 +49,15 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
         )
     stft = masker.stft
     settings = {key: getattr(stft, field) for field, key in SETTING_NAMES.items()}
-    provenance = model_files.read_metadata(checkpoint).get("provenance")
-    with new_folder(output) as folder:
+    with new_folder(output) as part:
+        folder = Path(part)
         for target, (network, leaves) in networks.items():
             shape = {
                 "hidden_size": network.hidden_size,
                 "unidirectional": not network.bidirectional,
             }
             WRITERS[file_format](folder / f"{target}.{file_format}", to_arrays(leaves, network))
-            notes = {"args": {**settings, **shape}, "provenance": provenance}
+            notes = {"args": {**settings, **shape}, "provenance": info.provenance}
             write_json(folder / f"{target}.json", notes)
         write_json(folder / SETTINGS, settings)
 
@@ -95,13 +92,7 @@ def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str
 
 
 def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    try:
-        from safetensors.numpy import save_file
-    except ImportError as error:
-        raise ExportError(
-            "safetensors isn't installed; run `pip install safetensors`, or export as pth"
-        ) from error
-    save_file(dict(arrays), path)
+    path.write_bytes(safetensors.numpy.save(dict(arrays)))
 
 
 WRITERS: dict[str, Writer] = {"pth": write_torch_file, "safetensors": _write_safetensors}

@@ -7,7 +7,8 @@ import platformdirs
 from etils import epath
 
 from jaxsep.convert import spleeter
-from jaxsep.models.files import OWN, CheckpointError
+from jaxsep.models.files import ModelError
+from jaxsep.models.load import OWN
 
 SPLEETER = "spleeter-2stems"
 NAMES = (OWN, SPLEETER)
@@ -19,11 +20,12 @@ def resolve(path: epath.PathLike) -> epath.PathLike:
     Other paths are returned as they are, and so is that of a folder of that name.
 
     Raises:
-      CheckpointError: If the model can't be imported.
+      ModelError: If the model can't be imported.
     """
     if str(path) != SPLEETER or epath.Path(path).exists():
         return path
-    model = platformdirs.user_cache_path("jaxsep") / "models" / SPLEETER
+    # The folder's name holds the format: those of before lie in a folder of the plain name.
+    model = platformdirs.user_cache_path("jaxsep") / "models" / f"{SPLEETER}-safetensors"
     try:
         model.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{model}.lock"):  # two at once: the second one waits
@@ -32,7 +34,7 @@ def resolve(path: epath.PathLike) -> epath.PathLike:
                 logging.warning("importing the weights in %s to %s, once", folder, model)
                 spleeter.import_weights(folder, model)
     except spleeter.ImportWeightsError as error:
-        raise CheckpointError(f"{SPLEETER}: {error}") from error
+        raise ModelError(f"{SPLEETER}: {error}") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: {model} can't be written ({error})") from error
+        raise ModelError(f"{path}: {model} can't be written ({error})") from error
     return model

@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 
-import google_crc32c
+import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
 
 from jaxsep.collections.source import Song, Source, Track, TrackError
-from jaxsep.models import files as model_files
+from jaxsep.models.files import Model
+from jaxsep.models.load import load_model
 from jaxsep.separation.separator import STEMS, Separator
 from jaxsep.spectrogram import istft, stft
 from jaxsep.stft_config import StftConfig
@@ -40,7 +42,7 @@ class Method:
 
     Attributes:
       name: in the tables, and of its folder.
-      identity: what tells it from others of that name, such as a checkpoint's checksum.
+      identity: what tells it from others of that name, such as a model's checksum.
       separate: from a recording to estimates of its stems.
     """
 
@@ -58,20 +60,19 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
 
     Raises:
       ValueError: a model has a baseline's name, or no vocals; the iterations are negative.
-      jaxsep.models.files.CheckpointError: there is no model at one of the paths.
+      jaxsep.models.files.ModelError: there is no model at one of the paths.
     """
     methods, ideals = [unprocessed()], {}
     for name, path in models.items():
         if name.startswith((MIXTURE, IDEAL)):
             raise ValueError(f"the model name {name!r} is a baseline's; give it another")
-        checkpoint, masker, variables = model_files.restore_best(path)
-        checksums = json.dumps(model_files.read_metadata(checkpoint)["crc32c"], sort_keys=True)
-        identity = f"step {checkpoint.name}, crc32c {google_crc32c.value(checksums.encode())}"
+        model = load_model(path)
+        identity = identify(model)
         if wiener_iterations:
             identity += f", wiener_iterations {wiener_iterations}"
         try:
             separator = Separator(
-                masker, variables, stems=STEMS, wiener_iterations=wiener_iterations
+                model.masker, model.variables, stems=STEMS, wiener_iterations=wiener_iterations
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -79,6 +80,15 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
         ideal = ideal_ratio_mask(separator.stft)
         ideals[ideal.name] = ideal
     return [*methods, *ideals.values()]
+
+
+def identify(model: Model) -> str:
+    """Tells a model from all others, by its masker and its arrays, wherever it was loaded from."""
+    kind = {"masker": model.info.masker, "stft": dataclasses.asdict(model.info.stft)}
+    digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(model.variables)):
+        digest.update(jax.tree_util.keystr(path).encode() + leaf.tobytes())
+    return f"step {model.info.step}, sha256 {digest.hexdigest()[:16]}"
 
 
 def _separate(separator: Separator, recording: Recording) -> dict[str, np.ndarray]:

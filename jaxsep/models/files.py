@@ -1,289 +1,267 @@
-"""Checkpoints as they lie on the disk: finding them, and restoring the masker in one.
+"""A model is a folder of two files: `config.json`, what it is, and `model.safetensors`, its arrays.
 
-A checkpoint is a folder `WORKDIR/checkpoints/STEP` with three items: `model` (what separates:
-parameters and statistics), `training` (the rest of the state; its `step` is also the position in
-the data) and `metadata` (config, signal format, score, provenance, and checksums of all of it;
-JSON). Nothing in it is code, nothing is pickled.
+The config names the masker with its fields, the signal format, the targets, where the model is
+from, its licence and its scores. It holds the SHA-256 of the arrays' file and of itself, so that a
+damaged model is refused. It is written last: a folder without a config that fits is no model.
 """
 
-import contextlib
+import dataclasses
+import functools
+import hashlib
 import json
-import logging
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-import google_crc32c
 import jax
 import numpy as np
-import tensorstore
+import safetensors
+import safetensors.numpy
 from etils import epath
 from flax import traverse_util
 
 from jaxsep import models
-from jaxsep.files import absolute, is_remote, read_json
+from jaxsep.files import read_json, write_bytes, write_json
+from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
+from jaxsep.version import __version__
 
-OWN = "jaxsep-vocals"  # name of the model in the package
-WEIGHTS = Path(__file__).parents[1] / "weights"
-FOLDER = "checkpoints"
-PATHS = ("data_dir", "start_from")  # fields of a config that say where something lies
-STORED_DTYPES = ("float32", "float16")  # of parameters on the disk; training's are the former
-
-
-class CheckpointError(Exception):
-    """There is no usable checkpoint; the message says where and why."""
+CONFIG, ARRAYS = "config.json", "model.safetensors"
+FORMAT = 1
+STORED_DTYPES = ("float32", "float16")
+MAX_HEADER = 2**20  # bytes of a safetensors file beside the arrays
 
 
-def sign(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """Adds checksums (CRC-32C) to metadata: of each item's arrays, and of the metadata itself."""
-    checksums: dict[str, Any] = {item: _checksums(tree) for item, tree in items.items()}
-    return {**metadata, "crc32c": {**checksums, "metadata": _text_checksum(metadata)}}
+class ModelError(Exception):
+    """There is no usable model; the one-line message says where and why."""
 
 
-def _text_checksum(metadata: dict[str, Any]) -> int:
-    return google_crc32c.value(json.dumps(metadata, sort_keys=True).encode())
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model beside its arrays; `config.json` holds it.
+
+    Attributes:
+      masker: Name and fields of the masker, for `models.create`.
+      stft: Format of the magnitudes.
+      step: Training step that the arrays are of; 0 for a model that was trained elsewhere.
+      scores: Scores by name; `sdr`, in dB, is that of the validation.
+      licence: Licence of the model; empty where it isn't stated.
+      provenance: Origin of the arrays: anything that JSON can hold.
+      data_set: Name, checksum and licence of the data set.
+      training: Config of the training, without the masker. It holds no path of a machine.
+      jaxsep_version: Version that trained or converted the model.
+    """
+
+    masker: dict[str, Any]
+    stft: StftConfig
+    step: int = 0
+    scores: dict[str, Any] = dataclasses.field(default_factory=dict)
+    licence: str = ""
+    provenance: Any = None
+    data_set: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    jaxsep_version: str = __version__
 
 
-def _checksums(tree: Any) -> dict[str, int]:
-    """Returns the checksum of each array, by its path."""
-    leaves = jax.tree.leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): google_crc32c.value(
-            np.ascontiguousarray(leaf).tobytes()
-        )
-        for path, leaf in leaves
+class Model(NamedTuple):
+    """A masker that is ready to be applied.
+
+    Attributes:
+      masker: One of `jaxsep.models`, computing in float32.
+      variables: Parameters and statistics of the masker, float32.
+      info: What is known of it.
+    """
+
+    masker: Masker
+    variables: dict[str, Any]
+    info: ModelInfo
+
+
+class Plan(NamedTuple):
+    """A model as its description promises it, before any array is read.
+
+    Attributes:
+      masker: Masker of the description.
+      arrays: Shape and stored type of each array, by its path in the variables.
+    """
+
+    masker: Masker
+    arrays: dict[str, jax.ShapeDtypeStruct]
+
+
+def save_model(
+    folder: epath.PathLike,
+    info: ModelInfo,
+    variables: Mapping[str, Any],
+    *,
+    dtype: str = "float32",
+) -> None:
+    """Writes a model, or replaces the one in the folder.
+
+    Args:
+      folder: Path of the model; made if need be.
+      info: What is known of the model.
+      variables: Parameters and statistics of its masker.
+      dtype: Type of the parameters on the disk, one of `STORED_DTYPES`.
+
+    Raises:
+      OSError: If it can't be written.
+    """
+    folder = epath.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    leaves = traverse_util.flatten_dict(jax.device_get(dict(variables)), sep="/")
+    arrays = {
+        name: np.asarray(leaf, dtype if name.startswith("params/") else None, order="C")
+        for name, leaf in leaves.items()
     }
+    content = safetensors.numpy.save(arrays)
+    masker = models.create(stft=info.stft, **info.masker)
+    config = {
+        "format": FORMAT,
+        **dataclasses.asdict(info),
+        "targets": list(masker.targets),
+        "dtype": dtype,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    # The config last, and each file at once: whoever reads in between, or after a kill in between,
+    # finds the old model or a checksum that doesn't fit, on a bucket too.
+    write_bytes(folder / ARRAYS, content)
+    write_json(folder / CONFIG, config | {"config_sha256": _checksum(config)})
 
 
-def verify(path: epath.Path, tree: Any, checksums: dict[str, int]) -> None:
-    """Raises CheckpointError if arrays aren't those that were saved."""
-    for name, checksum in _checksums(tree).items():
-        if checksums.get(name) != checksum:
-            raise CheckpointError(f"{path}: damaged, {name} fails its checksum")
+def _checksum(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def find_checkpoints(path: epath.PathLike) -> list[epath.Path]:
-    """Returns checkpoint folders, best first: that folder itself, or those of a workdir.
-
-    Args:
-      path: of either, or `OWN`.
-
-    Raises:
-      CheckpointError: if there is none.
-    """
-    path = absolute(WEIGHTS / OWN if str(path) == OWN and not Path(OWN).exists() else path)
-    if _is_checkpoint(path):
-        return [path]
-    if not path.is_dir():
-        raise CheckpointError(
-            f"{path}: no such folder; give the workdir of a training, {OWN} or spleeter-2stems"
-        )
-    checkpoints = [p for p in checkpoint_folders(path / FOLDER) if _is_checkpoint(p)]
-    if not checkpoints:
-        raise CheckpointError(f"{path}: no checkpoint in it; give the workdir of a training")
-
-    def quality(checkpoint: epath.Path) -> tuple[float, int]:
-        score = read_score(checkpoint)
-        return float("-inf") if score is None else score, int(checkpoint.name)
-
-    return sorted(checkpoints, key=quality, reverse=True)
-
-
-def checkpoint_folders(folder: epath.Path) -> list[epath.Path]:
-    return [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-
-
-def read_score(checkpoint: epath.Path) -> float | None:
-    try:
-        return read_metadata(checkpoint)["sdr"]
-    except CheckpointError:
-        return None
-
-
-def _is_checkpoint(path: epath.Path) -> bool:
-    return (path / "metadata" / "metadata").exists() and (path / "model").is_dir()
-
-
-def read_metadata(checkpoint: epath.Path) -> dict[str, Any]:
-    """Reads a checkpoint's metadata.
+def read_model(folder: epath.Path) -> Model:
+    """Reads the model in a folder.
 
     Raises:
-      CheckpointError: if it is damaged.
+      ModelError: If there is none, or its files are damaged or don't fit together.
     """
+    config = _read_config(folder / CONFIG)
     try:
-        metadata = read_json(checkpoint / "metadata" / "metadata", allow_nan=True)
-        if missing := {"sdr", "stft", "config", "crc32c"} - metadata.keys():
-            raise OSError(f"it has no {', '.join(sorted(missing))}")
-        unsigned = {name: value for name, value in metadata.items() if name != "crc32c"}
-        if metadata["crc32c"]["metadata"] != _text_checksum(unsigned):
-            raise OSError("it fails its checksum")
-    except (OSError, AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint}: its metadata can't be read ({error})") from error
-    return metadata
-
-
-def restore_masker(
-    checkpoint: epath.Path, *, dtype: str = "float32"
-) -> tuple[models.Masker, dict[str, Any]]:
-    """Restores a checkpoint's masker and its variables, on one device.
-
-    Args:
-      checkpoint: one of `find_checkpoints`.
-      dtype: of the masker's matrix products, whatever it was trained with.
-
-    Raises:
-      CheckpointError: if its files are damaged or don't fit together.
-    """
-    checkpoint = absolute(checkpoint)
-    metadata = read_metadata(checkpoint)
-    try:
-        stft, fields = StftConfig(**metadata["stft"]), metadata["config"]["model"]
-        masker = models.create(stft=stft, dtype=dtype, **fields)
+        names = {field.name for field in dataclasses.fields(ModelInfo)} & config.keys()
+        known: dict[str, Any] = {name: config[name] for name in names}
+        known["stft"] = StftConfig(**config["stft"])
+        info = ModelInfo(**known)
+        _check_types(info)
+        targets, dtype, checksum = config["targets"], config["dtype"], config["sha256"]
     except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint}: unknown model ({error})") from error
-    # As they lie on the disk, for the checksums.
-    stored_dtype = metadata.get("params_dtype", "float32")
-    if stored_dtype not in STORED_DTYPES:
-        raise CheckpointError(f"{checkpoint}: its parameters are of the unknown {stored_dtype!r}")
-    with as_checkpoint_error(checkpoint):
-        variables = _read_arrays(checkpoint / "model", metadata["crc32c"]["model"])
-    verify(checkpoint, variables, metadata["crc32c"]["model"])
-    variables = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
-    expected = jax.eval_shape(lambda: models.init(masker, jax.random.key(0)))
-    if jax.tree.map(np.shape, variables) != jax.tree.map(np.shape, expected):
-        raise CheckpointError(f"{checkpoint}: its arrays aren't those of its model")
-    # Not committed to the device: a state that is begun in NumPy needs no other program.
-    return masker, jax.device_put(variables)
+        raise ModelError(f"{folder / CONFIG}: not a model's ({first_line(error)})") from error
+    plan = make_plan(folder, info, dtype)
+    if targets != list(plan.masker.targets):
+        raise ModelError(f"{folder / CONFIG}: its targets aren't those of its masker")
+    arrays = _read_arrays(folder / ARRAYS, checksum, plan.arrays)
+    return Model(plan.masker, to_variables(arrays), info)
 
 
-def _read_arrays(item: epath.Path, names: Iterable[str]) -> dict[str, Any]:
-    """Reads arrays of a checkpoint's item, as a tree.
+def _read_config(file: epath.Path) -> dict[str, Any]:
+    try:
+        config = read_json(file)
+        if not isinstance(config, dict) or "config_sha256" not in config:
+            raise ModelError(f"{file}: not a model's")
+        if config.get("format") != FORMAT:
+            raise ModelError(
+                f"{file}: a model of format {config.get('format')!r:.20}, not {FORMAT}; use the"
+                " jaxsep that made it"
+            )
+        checksum = config.pop("config_sha256")
+        if checksum != _checksum(config):
+            raise ModelError(f"{file}: damaged, it fails its checksum")
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{file.parent}: no model in it; give a model's folder or the workdir of a training"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{file}: can't be read ({error.strerror or error})") from error
+    return config
 
-    By TensorStore, in which Orbax stores them: to import Orbax takes as long as to separate ten
-    seconds of music.
 
-    Args:
-      item: the folder.
-      names: paths in the tree, their keys joined by slashes.
-
-    Reference: https://orbax.readthedocs.io/en/latest/guides/checkpoint/checkpoint_format.html
-    """
-    base = f"{item}/" if is_remote(item) else {"driver": "file", "path": f"{item}/"}
-    context = tensorstore.Context()  # of all arrays, for they are in the same few files
-    reads = {}
-    for name in names:
-        database = {"driver": "ocdbt", "base": base, "path": name.replace("/", ".") + "/"}
-        array = tensorstore.open({"driver": "auto", "kvstore": database}, context=context)
-        reads[name] = array.result().read()
-    return traverse_util.unflatten_dict({n: r.result() for n, r in reads.items()}, sep="/")
+def _check_types(info: ModelInfo) -> None:
+    for name, kind in (("masker", dict), ("step", int), ("scores", dict), ("training", dict)):
+        if not isinstance(getattr(info, name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
 
 
-def restore_best(path: epath.PathLike) -> tuple[epath.Path, models.Masker, dict[str, Any]]:
-    """Restores the best sound checkpoint; damaged ones are named in the log.
+def make_plan(source: epath.Path, info: ModelInfo, dtype: str) -> Plan:
+    """Makes a described model's masker and finds the arrays that it needs; allocates none.
 
     Args:
-      path: see `find_checkpoints`.
-
-    Returns:
-      The checkpoint's folder, the masker and its variables.
+      source: Path of the model, for messages.
+      info: Description of the model.
+      dtype: Type of the parameters on the disk.
 
     Raises:
-      CheckpointError: if there is none.
+      ModelError: If there is no such masker.
     """
-    problems = []
-    for checkpoint in find_checkpoints(path):
-        try:
-            masker, variables = restore_masker(checkpoint)
-        except CheckpointError as error:
-            problems.append(str(error))
-            continue
-        for problem in problems:
-            logging.warning("%s; using %s", problem, checkpoint)
-        return checkpoint, masker, variables
-    raise CheckpointError("; ".join(problems))
-
-
-@contextlib.contextmanager
-def as_checkpoint_error(checkpoint: epath.Path) -> Iterator[None]:
+    if dtype not in STORED_DTYPES:
+        raise ModelError(f"{source}: its parameters are of the unknown type {dtype!r:.20}")
     try:
-        yield
-    except Exception as error:  # Orbax and TensorStore raise many kinds, all meaning this
-        raise CheckpointError(f"{checkpoint}: can't be restored ({first_line(error)})") from error
+        masker = models.create(stft=info.stft, **info.masker)
+        tree = jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
+    except Exception as error:  # what an impossible field raises depends on the layer it is for
+        raise ModelError(f"{source}: unknown model ({first_line(error)})") from error
+    leaves: dict[Any, Any] = traverse_util.flatten_dict(tree, sep="/")
+    stored = {
+        name: leaf.update(dtype=np.dtype(dtype)) if name.startswith("params/") else leaf
+        for name, leaf in leaves.items()
+    }
+    return Plan(masker, stored)
+
+
+def _read_arrays(
+    file: epath.Path, checksum: str, wanted: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, np.ndarray]:
+    """Reads the arrays of a model, having compared the file's header with what is wanted."""
+    most = MAX_HEADER + sum(leaf.size * leaf.dtype.itemsize for leaf in wanted.values())
+    try:
+        if file.stat().length > most:
+            raise ModelError(f"{file}: larger than its model, which has {most:,} bytes at most")
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file}: can't be read ({error.strerror or error})") from error
+    if hashlib.sha256(content).hexdigest() != checksum:
+        raise ModelError(f"{file}: damaged, it fails its checksum")
+    try:
+        arrays = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{file}: damaged ({first_line(error)})") from error
+    check_arrays(file, arrays, wanted)
+    return arrays
+
+
+def check_arrays(
+    source: epath.Path, found: Mapping[str, Any], wanted: Mapping[str, jax.ShapeDtypeStruct]
+) -> None:
+    """Compares names, shapes and types.
+
+    Args:
+      source: Path of the model, for messages.
+      found: Arrays, or anything with their shape and type, by path.
+      wanted: Arrays of the model's masker.
+
+    Raises:
+      ModelError: If an array is missing, is one too many, or has another shape or type.
+    """
+    for name in sorted({*found, *wanted}):
+        there, here = (
+            f"{tree[name].dtype.name} {list(tree[name].shape)}" if name in tree else "missing"
+            for tree in (found, wanted)
+        )
+        if there != here:
+            raise ModelError(
+                f"{source}: its arrays aren't those of its model: {name} is {there}, not {here}"
+            )
+
+
+def to_variables(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Makes a masker's variables, float32, of arrays as they are stored."""
+    whole = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    tree = {"params": {}, "statistics": {}, **traverse_util.unflatten_dict(whole, sep="/")}
+    # Not committed to the device: a state that is begun in NumPy needs no other program.
+    return jax.device_put(tree)
 
 
 def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
-
-
-@contextlib.contextmanager
-def as_os_error(folder: epath.Path, what: str) -> Iterator[None]:
-    """Turns the many kinds of errors that Orbax and TensorStore raise into one that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise OSError(
-            f"{folder}: a checkpoint can't be {what}; is the disk full, or not writable?"
-            f" ({first_line(error)})"
-        ) from error
-
-
-def save_model(path: epath.Path, params: Any, statistics: Any, metadata: dict[str, Any]) -> None:
-    """Saves what `restore_masker` reads, outside a training's row of checkpoints.
-
-    Raises:
-      OSError: if it can't be written.
-    """
-    import orbax.checkpoint as ocp  # takes as long as to separate ten seconds of music
-
-    model = {"params": params, "statistics": statistics}
-    saver = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
-    with as_os_error(path, "saved"), saver:
-        saver.save(
-            absolute(path),
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
-                metadata=ocp.args.JsonSave(sign({"model": model}, metadata)),
-            ),
-            force=True,  # a training that goes on repeats the step
-        )
-
-
-def export_model(
-    source: epath.PathLike, output: epath.Path, *, dtype: str, provenance: Any = None
-) -> None:
-    """Writes the best checkpoint's masker alone, as a model directory.
-
-    Of the folders that its config names, the last part of the path is kept alone.
-
-    Args:
-      source: a workdir, or one checkpoint.
-      output: for the model; holds all of it or isn't there. Its parent is made if need be.
-      dtype: of the parameters on the disk, "float16" or "float32".
-      provenance: what else to keep in its metadata; anything that JSON can hold.
-
-    Raises:
-      CheckpointError: if there is no sound checkpoint.
-      OSError: if it can't be written.
-    """
-    checkpoint, _, variables = restore_best(source)
-    known = read_metadata(checkpoint)
-    kept = ("sdr", "stft", "config", "jaxsep_version", "data_set", "provenance")
-    metadata = {name: known[name] for name in kept if name in known}
-    config = metadata["config"]
-    config |= {name: epath.Path(config[name]).name for name in PATHS if config.get(name)}
-    metadata |= {"params_dtype": dtype, "step": int(checkpoint.name)}
-    if provenance is not None:
-        metadata["provenance"] = provenance
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), variables["params"])
-    part = output.with_name(f".part-{os.getpid()}")
-    try:
-        save_model(part / FOLDER / checkpoint.name, params, variables["statistics"], metadata)
-        if not is_remote(output):  # there alone are these notes needed; they name the folder
-            for note in Path(part).rglob("commit_success.txt"):
-                note.unlink()
-        part.rename(output)
-    finally:
-        if part.exists():
-            part.rmtree()
+    """Returns the beginning of an error's message, for a message of one line."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]

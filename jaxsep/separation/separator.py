@@ -10,7 +10,7 @@ import soxr
 from etils import epath
 from jaxtyping import Float
 
-from jaxsep.models import files as model_files
+from jaxsep.models.load import OWN, load_model
 from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.separation.session import Session
 from jaxsep.separation.wiener import WINDOW_FRAMES
@@ -89,7 +89,7 @@ class Separator:
     @classmethod
     def restore(
         cls,
-        path: epath.PathLike = model_files.OWN,
+        path: epath.PathLike = OWN,
         *,
         stems: Sequence[str] | None = None,
         wiener_iterations: int = 0,
@@ -97,16 +97,15 @@ class Separator:
         """Restores a trained masker.
 
         Args:
-          path: a workdir, of which the best sound checkpoint is taken, one checkpoint's folder, or
-            `jaxsep-vocals`, the model in the package.
+          path: Path of the model, see `jaxsep.models.load.load_model`.
           stems: of the separator.
           wiener_iterations: of the separator.
 
         Raises:
-          jaxsep.models.files.CheckpointError: if there is none.
+          jaxsep.models.files.ModelError: if there is none.
           jaxsep.stems.StemError: if the model has no such stem.
         """
-        _, masker, variables = model_files.restore_best(path)
+        masker, variables, _ = load_model(path)
         return cls(masker, variables, stems=stems, wiener_iterations=wiener_iterations)
 
     def __call__(self, waveform: Waveform, sample_rate: int) -> dict[str, Waveform]:

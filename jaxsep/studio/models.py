@@ -15,7 +15,7 @@ class Models(Mapping[str, Separator]):
       paths: of the models, by name, see `Separator.restore`.
 
     Raises:
-      jaxsep.models.files.CheckpointError: if one can't be restored.
+      jaxsep.models.files.ModelError: if one can't be restored.
       jaxsep.stems.StemError: if one finds no vocals.
     """
 

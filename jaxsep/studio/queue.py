@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxsep.audio.reader import AudioError
-from jaxsep.models.files import CheckpointError
+from jaxsep.models.files import ModelError
 from jaxsep.separation.separator import Separator
 from jaxsep.studio import memory
 from jaxsep.studio.examples import play_example
@@ -142,7 +142,7 @@ class Studio:
                 play_example(example, job.song)
             separators = [self.separators[model] for model in job.models]
             separate(job, separators, max_seconds=60 * self.limits.minutes)
-        except (AudioError, CheckpointError) as error:
+        except (AudioError, ModelError) as error:
             job.error = job.tell(error)
         except OSError as error:
             job.error = f"{job.name}: {why_not_written(error)}"

@@ -1,8 +1,12 @@
-"""Saving a training's checkpoints in the background, and going on from them."""
+"""Saves a training's checkpoints and its best model, and goes on from the checkpoints.
 
+Every call of Orbax is here. `jaxsep.models.orbax_reader` says what is in a checkpoint.
+"""
+
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,15 +16,16 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxsep.files import absolute
-from jaxsep.models.files import (
+from jaxsep.models.files import ModelError, first_line, save_model
+from jaxsep.models.load import MODEL
+from jaxsep.models.orbax_reader import (
     FOLDER,
-    CheckpointError,
-    as_checkpoint_error,
-    as_os_error,
-    checkpoint_folders,
+    as_model_error,
+    describe,
     read_metadata,
     read_score,
     sign,
+    step_folders,
     verify,
 )
 from jaxsep.training.state import TrainState
@@ -32,8 +37,9 @@ KEEP_LATEST = 2
 class Checkpointer:
     """Saves and restores the training of one workdir, in the background.
 
-    The latest `KEEP_LATEST` checkpoints and the one of the highest `sdr` are kept. What a killed
-    process left half written is removed.
+    The latest `KEEP_LATEST` checkpoints and the one of the highest `sdr` are kept; of the latter
+    the masker is also written as a model, `WORKDIR/model`. What a killed process left half written
+    is removed.
 
     Raises:
       OSError: if the folder can't be used.
@@ -42,11 +48,11 @@ class Checkpointer:
     def __init__(self, workdir: epath.Path):
         self._workdir = absolute(workdir)
         self._folder = self._workdir / FOLDER
-        self._scores = {int(p.name): read_score(p) for p in checkpoint_folders(self._folder)}
+        self._scores = {int(p.name): read_score(p) for p in step_folders(self._workdir)}
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_LatestAndBest(self._scores), cleanup_tmp_directories=True
         )
-        with as_os_error(self._folder, "opened"):
+        with _as_os_error(self._folder, "opened"):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
@@ -61,9 +67,17 @@ class Checkpointer:
         if step == self._manager.latest_step():
             return
         model, training = _split(state)
-        self._scores[step] = metadata["sdr"]
+        score = metadata["sdr"]
+        others = [s for other, s in self._scores.items() if s is not None and other != step]
+        is_best = score is not None and all(score >= other for other in others)
+        # Before the checkpoint, which may be the last that a killed process gets done. Every
+        # process waits for the first one before a checkpoint counts.
+        if is_best and jax.process_index() == 0:
+            with _as_os_error(self._workdir / MODEL, "saved"):
+                save_model(self._workdir / MODEL, describe(metadata, step=step), model)
+        self._scores[step] = score
         metadata = sign({"model": model, "training": training}, metadata)
-        with as_os_error(self._folder, "saved"):
+        with _as_os_error(self._folder, "saved"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -83,7 +97,7 @@ class Checkpointer:
           state: any state of the right shapes and shardings.
 
         Raises:
-          CheckpointError: if none of those that are there is sound, or the processes don't agree
+          ModelError: if none of those that are there is sound, or the processes don't agree
             on which is.
         """
         restored, problems = None, {}
@@ -91,17 +105,17 @@ class Checkpointer:
             try:
                 restored = self._restore(step, state)
                 break
-            except CheckpointError as error:
+            except ModelError as error:
                 problems[step] = error
         found = int(restored[0].step) if restored else -1
         steps = multihost_utils.process_allgather(np.int32(found)).ravel().tolist()
         if len(set(steps)) > 1:
-            raise CheckpointError(
+            raise ModelError(
                 f"{self._folder}: the processes could restore different steps, {steps} (-1: none);"
                 " nothing was changed; start again"
             )
         if problems and not restored:
-            raise CheckpointError(
+            raise ModelError(
                 f"{'; '.join(map(str, problems.values()))}; no sound one is left: delete"
                 f" {self._folder} to begin anew"
             )
@@ -117,7 +131,7 @@ class Checkpointer:
         path = self._folder / str(step)
         model, training = _split(jax.tree.map(ocp.tree.to_shape_dtype_struct, state))
         metadata = read_metadata(path)
-        with as_checkpoint_error(path):
+        with as_model_error(path):
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -129,7 +143,7 @@ class Checkpointer:
             verify(path, restored[item], metadata["crc32c"][item])
         return _join(state, restored["model"], restored["training"]), metadata
 
-    def _move_away(self, step: int, problem: CheckpointError) -> None:
+    def _move_away(self, step: int, problem: ModelError) -> None:
         target = self._workdir / DAMAGED.format(step=step)
         logging.warning("%s; moved to %s", problem, target)
         if target.exists():
@@ -142,9 +156,21 @@ class Checkpointer:
         Raises:
           OSError: if it can't be written.
         """
-        with as_os_error(self._folder, "saved"):
+        with _as_os_error(self._folder, "saved"):
             self._manager.wait_until_finished()
             self._manager.close()
+
+
+@contextlib.contextmanager
+def _as_os_error(folder: epath.Path, what: str) -> Iterator[None]:
+    """Turns the many kinds of errors that Orbax and TensorStore raise into one that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"{folder}: a checkpoint can't be {what}; is the disk full, or not writable?"
+            f" ({first_line(error)})"
+        ) from error
 
 
 class _LatestAndBest:

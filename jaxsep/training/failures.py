@@ -1,7 +1,7 @@
 """A step whose update failed: in which layer, on which examples, and its replay.
 
 Such a step leaves a folder `WORKDIR/failed_steps/STEP`: `report.json`; the batch, one
-`batch-*.npz` from each process; and the masker as it was, readable like a checkpoint.
+`batch-*.npz` from each process; and the masker as it was, as a model in `model`.
 """
 
 import zipfile
@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 
-from jaxsep import sharding
+from jaxsep import models, sharding
 from jaxsep.data import records
 from jaxsep.data.tfrecord import RecordSource
 from jaxsep.files import read_json, write_json
-from jaxsep.models import files as model_files
 from jaxsep.models.files import save_model
+from jaxsep.models.load import MODEL, load_model
+from jaxsep.models.orbax_reader import describe
 from jaxsep.training import health
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.setup import Setup
@@ -59,9 +61,13 @@ def investigate(
     cause = health.find_cause(found["layers"], order, found["loss"])
     examples = _name_examples(found["examples"], setup.dataset)
     folder = workdir / FOLDER / str(step)
-    metadata = {"sdr": None, **setup.description}
-    save_model(folder, state.params, state.statistics, metadata)
     process, count = jax.process_index(), jax.process_count()
+    if process == 0:
+        if folder.exists():  # a training that goes on repeats the step
+            folder.rmtree()
+        variables = {"params": state.params, "statistics": state.statistics}
+        save_model(folder / MODEL, describe(setup.description, step=step - 1), variables)
+    multihost_utils.sync_global_devices("the failed step has a folder")
     with (folder / f"batch-{process:05d}-of-{count:05d}.npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **{n: _own_share(leaf) for n, leaf in batch.items()})
     if process == 0:
@@ -92,15 +98,16 @@ def replay(
 
     Raises:
       ReplayError: if that step wasn't saved, or not as a whole.
-      checkpoints.CheckpointError: if its masker can't be restored.
+      jaxsep.models.files.ModelError: if its masker can't be restored.
     """
     folder = workdir / FOLDER / str(step)
     reports = {report["step"]: report for report in list_reports(workdir)}
     if step not in reports:
         there = f"there are {', '.join(map(str, reports))}" if reports else "there are none"
         raise ReplayError(f"{folder}: no failed step saved; {there}")
-    config = model_files.read_metadata(folder)["config"]
-    masker, variables = model_files.restore_masker(folder, dtype=config["compute_dtype"])
+    _, variables, info = load_model(folder / MODEL)
+    config = info.training
+    masker = models.create(stft=info.stft, dtype=config["compute_dtype"], **info.masker)
     parts = _load_shares(folder)
     batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
     mesh = sharding.make_mesh(jax.local_devices()[:1])

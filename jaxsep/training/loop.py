@@ -68,7 +68,7 @@ def train(
       mean over the validation tracks; None without any), `steps`, `seconds` and more.
 
     Raises:
-      workdir.WorkdirError, jaxsep.models.files.CheckpointError: `folder` belongs to another
+      workdir.WorkdirError, jaxsep.models.files.ModelError: `folder` belongs to another
         training, or what it holds is damaged.
       DivergenceError: Too many updates failed in a row.
       KeyboardInterrupt: There was a second Ctrl-C.

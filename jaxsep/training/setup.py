@@ -12,7 +12,7 @@ from jaxsep import models, sharding
 from jaxsep.data import records
 from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mix_plan import Mixing
-from jaxsep.models import files as model_files
+from jaxsep.models.load import load_model
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import health, optimizer, workdir
 from jaxsep.training.losses import LOSSES
@@ -181,9 +181,9 @@ def _variables_of(path: str, stft: StftConfig, *, like: dict[str, Any]) -> dict[
 
     Raises:
       ConfigError: They are of another masker, or of another format of magnitudes.
-      jaxsep.models.files.CheckpointError: There are none.
+      jaxsep.models.files.ModelError: There are none.
     """
-    _, masker, variables = model_files.restore_best(path)
+    masker, variables, _ = load_model(path)
     problem = f"start_from={path} holds another masker"
     if masker.stft != stft:
         raise ConfigError(f"{problem}: its magnitudes are {masker.stft}, the data set's {stft}")

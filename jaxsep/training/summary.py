@@ -8,7 +8,9 @@ from etils import epath
 
 from jaxsep import sharding
 from jaxsep.files import write_json
-from jaxsep.models import files as model_files
+from jaxsep.models.files import ModelError
+from jaxsep.models.load import load_model
+from jaxsep.models.orbax_reader import FOLDER
 from jaxsep.training.log import Totals
 from jaxsep.training.setup import Setup
 from jaxsep.training.state import TrainState
@@ -35,9 +37,9 @@ def write_summary(
       The content of the file.
     """
     plan, dataset, steps = setup.plan, setup.dataset, int(state.step)
-    score = mixture_score = best = None
+    score = mixture_score = info = None
     if ended in (FINISHED, STOPPED_EARLY):
-        best, masker, variables = model_files.restore_best(folder)
+        masker, variables, info = load_model(folder)
         score, mixture_score = validate(
             setup.eval_step,
             sharding.replicate(variables, setup.mesh),
@@ -48,9 +50,9 @@ def write_summary(
         if jax.process_index() == 0:
             draw_example(folder / "spectrograms.png", dataset, masker, variables)
     else:
-        with contextlib.suppress(model_files.CheckpointError):  # there may be none yet
-            best = model_files.find_checkpoints(folder)[0]
-            score = model_files.read_metadata(best)["sdr"]
+        with contextlib.suppress(ModelError):  # there may be none yet
+            info = load_model(folder).info
+            score = info.scores.get("sdr")
     timed_seconds = max(totals.step_seconds, 1e-9)
     summary = {
         "ended": ended,
@@ -58,7 +60,7 @@ def write_summary(
         "num_train_steps": plan.num_train_steps,
         "sdr": score,
         "sdr_mixture": mixture_score,
-        "checkpoint": None if best is None else str(best),
+        "checkpoint": None if info is None else str(folder / FOLDER / str(info.step)),
         "seconds": totals.seconds,
         "examples_per_second": totals.timed_steps * plan.batch_size / timed_seconds,
         "data_wait": totals.data_wait_seconds / timed_seconds,

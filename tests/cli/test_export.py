@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxsep.cli.main import main
-from jaxsep.models import files as model_files
-from jaxsep.models.files import CheckpointError
+from jaxsep.models import files
+from jaxsep.models.load import load_model
 from jaxsep.separation.separator import Separator
 
 
@@ -25,9 +26,7 @@ def test_an_exported_model_separates_as_the_training_it_is_from(tiny_workdir, tm
 
 def test_float16_is_rounding_and_no_more(tiny_workdir, tmp_path):
     main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"])
-    (_, _, exact), (_, _, rounded) = map(
-        model_files.restore_best, (tiny_workdir, tmp_path / "small")
-    )
+    exact, rounded = (load_model(p).variables for p in (tiny_workdir, tmp_path / "small"))
     expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), exact["params"])
     jax.tree.map(np.testing.assert_array_equal, rounded["params"], expected)
     jax.tree.map(np.testing.assert_array_equal, rounded["statistics"], exact["statistics"])
@@ -36,14 +35,12 @@ def test_float16_is_rounding_and_no_more(tiny_workdir, tmp_path):
 def test_origin_and_config_stay_with_the_model(tiny_workdir, tmp_path):
     (tmp_path / "sources.json").write_text(json.dumps({"album": "CC0"}))
     arguments = [f"--output={tmp_path / 'small'}", f"--provenance={tmp_path / 'sources.json'}"]
+    arguments.append("--licence=CC0 too")
     assert main(["export", str(tiny_workdir), *arguments]) == 0
-    (checkpoint,) = model_files.find_checkpoints(tmp_path / "small")
-    before = model_files.read_metadata(model_files.find_checkpoints(tiny_workdir)[0])
-    after = model_files.read_metadata(checkpoint)
-    assert after["provenance"] == {"album": "CC0"}
-    folder = Path(before["config"]["data_dir"]).name
-    assert after["config"] == before["config"] | {"data_dir": folder}
-    assert after["data_set"] == before["data_set"]
+    before, after = (load_model(path).info for path in (tiny_workdir, tmp_path / "small"))
+    assert before.data_set["name"] == "built_in_band" and before.scores
+    changes = {"provenance": {"album": "CC0"}, "licence": "CC0 too"}
+    assert after == dataclasses.replace(before, **changes)
 
 
 def test_what_is_there_is_not_overwritten(tiny_workdir, tmp_path, capsys):
@@ -67,27 +64,32 @@ def test_wrong_input_is_one_line_and_code_2(tiny_workdir, capsys, arguments, mes
     assert len(lines) == 1 and message in lines[0]
 
 
-def test_parameters_of_an_unknown_type_are_refused(tiny_workdir, tmp_path, monkeypatch):
-    metadata = model_files.read_metadata(model_files.find_checkpoints(tiny_workdir)[0])
-    monkeypatch.setattr(
-        model_files, "read_metadata", lambda _: {**metadata, "params_dtype": "object"}
-    )
-    with pytest.raises(CheckpointError, match="unknown 'object'"):
-        model_files.restore_best(tiny_workdir)
-
-
-def test_arrays_of_another_model_are_refused(tiny_workdir, monkeypatch):
-    metadata = model_files.read_metadata(model_files.find_checkpoints(tiny_workdir)[0])
-    metadata["config"]["model"]["hidden_size"] += 2
-    monkeypatch.setattr(model_files, "read_metadata", lambda _: metadata)
-    with pytest.raises(CheckpointError, match="aren't those of its model"):
-        model_files.restore_best(tiny_workdir)
-
-
 def test_an_exported_model_does_not_say_where_it_was_made(tiny_workdir, tmp_path):
     assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"]) == 0
-    trained_on = model_files.read_metadata(model_files.find_checkpoints(tiny_workdir)[0])["config"]
-    places = (str(tmp_path), str(tiny_workdir), str(Path(trained_on["data_dir"]).parent))
-    for path in (tmp_path / "small").rglob("*"):
-        for place in places:
-            assert path.is_dir() or place.encode() not in path.read_bytes(), (path, place)
+    checkpoint = (tiny_workdir / "checkpoints/2/metadata/metadata").read_text()
+    data = Path(json.loads(checkpoint)["config"]["data_dir"])
+    assert data.is_absolute()
+    for path in (tmp_path / "small").iterdir():
+        for place in (tmp_path, tiny_workdir, data.parent):
+            assert str(place).encode() not in path.read_bytes(), (path, place)
+
+
+@pytest.mark.parametrize("source", ["model", "checkpoints/2", "again"])
+def test_any_form_of_a_model_is_exported_alike(tiny_workdir, tmp_path, source):
+    assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'first'}"]) == 0
+    source = tmp_path / "first" if source == "again" else tiny_workdir / source
+    assert main(["export", str(source), f"--output={tmp_path / 'second'}"]) == 0
+    for name in ("config.json", "model.safetensors"):
+        first, second = (tmp_path / folder / name for folder in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_export_that_fails_leaves_nothing(tiny_workdir, tmp_path, monkeypatch, capsys):
+    def fail(path, value):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "write_json", fail)
+    output = tmp_path / "models" / "small"
+    assert main(["export", str(tiny_workdir), f"--output={output}"]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert not list(output.parent.iterdir())

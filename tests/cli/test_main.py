@@ -193,16 +193,17 @@ def test_a_stream_that_cannot_be_is_one_line_and_code_2(tiny_workdir):
 def test_a_wrong_model_is_one_line_and_code_2(tiny_workdir, tmp_path):
     song = write_song(tmp_path / "song.wav")
     assert_one_line(jaxsep("separate", song, "--model=nowhere"), 2, "--model", "nowhere")
-    assert_one_line(jaxsep("separate", song, f"--model={tmp_path}"), 2, "no checkpoint")
+    assert_one_line(jaxsep("separate", song, f"--model={tmp_path}"), 2, "no model in it")
 
 
-def test_a_damaged_checkpoint_is_one_line_and_code_2(tiny_workdir, tmp_path):
+def test_a_damaged_training_is_one_line_and_code_2(tiny_workdir, tmp_path):
     copy = tmp_path / "training"
     subprocess.run(["cp", "-r", tiny_workdir, copy], check=True)
+    (copy / "model" / "model.safetensors").write_bytes(b"x" * 100)
     for file in (copy / "checkpoints").rglob("model/**/d/*"):
         file.write_bytes(b"x" * 100)
     song = write_song(tmp_path / "song.wav")
-    assert_one_line(jaxsep("separate", song, f"--model={copy}"), 2, "can't be restored")
+    assert_one_line(jaxsep("separate", song, f"--model={copy}"), 2, "damaged", "can't be restored")
 
 
 def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tiny_workdir, tmp_path):

@@ -10,7 +10,7 @@ from jaxsep import Separator
 from jaxsep.audio.reader import read_audio
 from jaxsep.cli import options
 from jaxsep.metrics import waveform_sdr
-from jaxsep.models import files as model_files
+from jaxsep.models.load import OWN, WEIGHTS, load_model
 
 MAX_BYTES = 20e6
 
@@ -21,17 +21,19 @@ def separator() -> Separator:
 
 
 def test_it_is_small_and_names_its_sources():
-    files = [path for path in (model_files.WEIGHTS / model_files.OWN).rglob("*") if path.is_file()]
+    files = [path for path in (WEIGHTS / OWN).rglob("*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) < MAX_BYTES
-    (checkpoint,) = model_files.find_checkpoints(model_files.OWN)
-    sources = model_files.read_metadata(checkpoint)["provenance"]["sources"]
+    assert {path.name for path in files} == {"config.json", "model.safetensors"}
+    info = load_model(OWN).info
+    assert info.licence == "Apache-2.0"
+    sources = info.provenance["sources"]
     assert sources and all(source["licence"] for source in sources)
     evaluated = ("mir-1k", "mir1k", "dsd100", "musdb18-hq", "falcon")
     assert not any(name in source["source"].lower() for source in sources for name in evaluated)
 
 
 def test_it_is_what_the_command_uses(tmp_path):
-    assert options.DEFAULT_MODEL == model_files.OWN
+    assert options.DEFAULT_MODEL == OWN
     (tmp_path / "song.wav").write_text("not audio")
     command = [sys.executable, "-m", "jaxsep.cli", "separate", str(tmp_path / "song.wav")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

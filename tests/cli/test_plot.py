@@ -148,7 +148,7 @@ def test_any_song_can_be_drawn(tiny_workdir, tmp_path, kind):
         (["--reference={}/long.wav"], "long.wav: 1.00 s longer"),
         (["--reference={}/text.wav"], "text.wav"),
         (["--reference={}/missing.wav"], "missing.wav"),
-        (["--model={}"], "no checkpoint"),
+        (["--model={}"], "no model in it"),
         (["--output={}/picture.jpg"], ".png"),
     ],
 )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file
 
 from jaxsep import models
 from jaxsep.cli.main import main
@@ -19,7 +20,7 @@ from jaxsep.convert import openunmix, openunmix_files
 from jaxsep.convert.arrays import write_model
 from jaxsep.convert.openunmix_files import PUBLISHED_STFT, SPEECH_STFT
 from jaxsep.convert.torch_files import read_arrays
-from jaxsep.models.files import read_metadata, restore_best
+from jaxsep.models.load import load_model
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import istft, stft
@@ -83,11 +84,11 @@ def test_an_imported_model_is_that_of_the_file(weights, tmp_path, capsys, name):
     printed = capsys.readouterr()
     assert printed.out == f"{output}\n"
     assert_one_line(printed.err, "the licence of these weights isn't known")
-    checkpoint, masker, variables = restore_best(output)
+    masker, variables, info = load_model(output)
     assert masker == OpenUnmixMasker(TINY_STFT, **TINY_OPENUNMIX)
     jax.tree.map(np.testing.assert_array_equal, variables, make()[1])
     checksum = hashlib.sha256((weights / "vocals.pth").read_bytes()).hexdigest()
-    assert read_metadata(checkpoint)["provenance"] == {
+    assert info.provenance == {
         "model": None, "licence": None, "training": None, "sha256": {"vocals.pth": checksum}
     }  # fmt: skip
     assert [path.name for path in output.parent.iterdir()] == ["umx"]
@@ -104,8 +105,8 @@ def test_a_published_models_licence_is_shown_and_kept(weights, tmp_path, monkeyp
     publish(monkeypatch, weights / "vocals.pth", "vocals")
     assert main(["import-openunmix", str(weights), f"--output={tmp_path / 'umx'}"]) == 0
     assert_one_line(capsys.readouterr().err, "umxl", "CC BY-NC-SA 4.0", "non-commercial")
-    provenance = read_metadata(restore_best(tmp_path / "umx")[0])["provenance"]
-    assert provenance["model"] == "umxl" and provenance["licence"].startswith("CC BY-NC-SA 4.0")
+    info = load_model(tmp_path / "umx").info
+    assert info.provenance["model"] == "umxl" and info.licence.startswith("CC BY-NC-SA 4.0")
 
 
 def test_published_weights_are_known_by_what_they_are_not_by_their_name(
@@ -114,7 +115,7 @@ def test_published_weights_are_known_by_what_they_are_not_by_their_name(
     publish(monkeypatch, weights / "vocals.pth", "drums")
     (weights / "separator.json").unlink()
     openunmix.import_weights([weights], tmp_path / "umx")
-    assert restore_best(tmp_path / "umx")[1].targets == ("drums",)
+    assert load_model(tmp_path / "umx").masker.targets == ("drums",)
 
 
 def change_settings(weights: Path, **changes) -> None:
@@ -214,7 +215,7 @@ def test_what_the_files_of_2019_hold_beside_the_weights_is_left_out(weights, tmp
     window = {"stft__window": np.ones(256, "f4"), "transform__0__window": np.ones(256, "f4")}
     change_arrays(weights, sample_rate=np.array(8000), **window)
     openunmix.import_weights([weights], tmp_path / "umx")
-    assert restore_best(tmp_path / "umx")[1] == OpenUnmixMasker(TINY_STFT, **TINY_OPENUNMIX)
+    assert load_model(tmp_path / "umx").masker == OpenUnmixMasker(TINY_STFT, **TINY_OPENUNMIX)
 
 
 def test_songs_are_separated_by_an_imported_model(weights, tmp_path):
@@ -241,12 +242,10 @@ def test_exported_weights_are_those_that_were_imported(
     (weights / "vocals.pth").write_bytes(pickle.dumps(arrays, 2))
     model, output = tmp_path / "umx", tmp_path / "files"
     openunmix.import_weights([weights], model)
-    if file_format == "safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
     command = ["export-openunmix", str(model), f"--output={output}", f"--format={file_format}"]
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}\n"
-    read = read_arrays if file_format == "pth" else safetensors_arrays
+    read = read_arrays if file_format == "pth" else load_file
     found = read(output / f"vocals.{file_format}")
     for name, array in arrays.items():
         if "bias_ih" in name:
@@ -256,15 +255,9 @@ def test_exported_weights_are_those_that_were_imported(
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found.pop(name), array)
     assert not found
-    provenance = read_metadata(restore_best(model)[0])["provenance"]
+    provenance = load_model(model).info.provenance
     assert json.loads((output / "vocals.json").read_text())["provenance"] == provenance
     assert json.loads((output / "separator.json").read_text()) == settings_of(TINY_STFT)
-
-
-def safetensors_arrays(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    return load_file(path)
 
 
 def test_a_model_of_another_kind_is_not_exported(tmp_path, capsys):
@@ -304,7 +297,7 @@ def make_both(openunmix_package, folder: Path, config: StftConfig, **fields):
     torch.save(network.state_dict(), folder / "vocals.pth")
     (folder / "separator.json").write_text(json.dumps(settings_of(config)))
     openunmix.import_weights([folder], folder / "model")
-    return network, *restore_best(folder / "model")[1:]
+    return network, *load_model(folder / "model")[:2]
 
 
 @pytest.mark.parametrize(("config", "fields"), SHAPES.values(), ids=SHAPES)

@@ -21,7 +21,8 @@ from jaxsep.audio.reader import read_audio
 from jaxsep.cli.main import main
 from jaxsep.convert import spleeter
 from jaxsep.convert.torch_files import read_arrays
-from jaxsep.models.files import CheckpointError, read_metadata, restore_best
+from jaxsep.models.files import ModelError
+from jaxsep.models.load import load_model
 from jaxsep.models.spleeter import SpleeterMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.spectrogram import istft, stft
@@ -243,15 +244,14 @@ def test_an_imported_model_says_where_it_is_from(installed, tmp_path, capsys):
     output = tmp_path / "models" / "spleeter"
     assert main(["import-spleeter", f"--output={output}", "--extension=average"]) == 0
     assert capsys.readouterr().out == f"{output}\n"
-    checkpoint, masker, variables = restore_best(output)
+    masker, variables, info = load_model(output)
     assert isinstance(masker, SpleeterMasker)
     assert (masker.extension, masker.stft, masker.filters) == ("average", spleeter.STFT, 16)
     kernel = random_arrays(16, seed=1)["down1_conv.1.weight"].transpose(2, 3, 1, 0)
     found = variables["params"]["accompaniment"]["down_1"]["kernel"]
     np.testing.assert_array_equal(found, kernel)
-    provenance = read_metadata(checkpoint)["provenance"]
-    assert (provenance["licence"], provenance["version"]) == ("MIT", "0.1.5")
-    assert provenance["sha256"].keys() == set(spleeter.FILES.values())
+    assert (info.licence, info.provenance["version"]) == ("MIT", "0.1.5")
+    assert info.provenance["sha256"].keys() == set(spleeter.FILES.values())
     assert [path.name for path in output.parent.iterdir()] == ["spleeter"]
 
 
@@ -284,13 +284,15 @@ def test_a_missing_package_is_one_line_with_the_way_out(missing, tmp_path, capsy
 def test_a_folder_of_a_published_name_comes_first(missing, tmp_path, monkeypatch):
     (tmp_path / "spleeter-2stems").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="no checkpoint in it"):
-        restore_best("spleeter-2stems")
+    with pytest.raises(ModelError, match="spleeter-2stems: no model in it"):
+        load_model("spleeter-2stems")
 
 
 def test_two_processes_separate_at_once_without_pytorch(installed, tmp_path):
     song = tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, (5000, 2)), 44100)
+    # What version 0.1.0 cached.
+    (tmp_path / "cache/jaxsep/models/spleeter-2stems/checkpoints/0").mkdir(parents=True)
     code = (
         "import sys; from jaxsep.cli.main import main;"
         " print(main(sys.argv[1:]), 'torch' in sys.modules)"
@@ -309,7 +311,8 @@ def test_two_processes_separate_at_once_without_pytorch(installed, tmp_path):
     assert [output.splitlines()[-1] for output, _ in answers] == ["0 False"] * 2, answers
     assert sum(errors.count("importing the weights") for _, errors in answers) == 1
     cached = (tmp_path / "cache" / "jaxsep" / "models").iterdir()
-    assert {path.name for path in cached} == {"spleeter-2stems", "spleeter-2stems.lock"}
+    name = "spleeter-2stems-safetensors"
+    assert {path.name for path in cached} == {name, f"{name}.lock", "spleeter-2stems"}
     first, second = (
         soundfile.read(tmp_path / name / "song" / "vocals.wav")[0] for name in ("first", "second")
     )
@@ -346,6 +349,6 @@ def test_masks_of_a_song_equal_the_packages(monkeypatch, tmp_path):
     vocals, accompaniment = np.square(estimates)
     expected = (vocals + 0.5e-10) / (vocals + accompaniment + 1e-10)
     spleeter.import_weights(folder, tmp_path / "model")
-    _, masker, variables = restore_best(tmp_path / "model")
+    masker, variables, _ = load_model(tmp_path / "model")
     mask = predict(masker, variables, magnitude[None])[0]
     np.testing.assert_allclose(mask[..., :1024], expected, atol=1e-4)

@@ -1,5 +1,6 @@
 """`jaxsep evaluate` and what it is made of."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from jaxsep.evaluation import evaluate, methods
 from jaxsep.evaluation.bsseval import V3, V4, score_track, v3, v4
 from jaxsep.evaluation.tables import check_report, make_tables, read_scores, write_report
 from jaxsep.metrics import si_sdr
+from jaxsep.models.load import load_model
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
 from tests.helpers import TINY_STFT, tiny_band
@@ -298,3 +300,15 @@ def test_the_command_prints_tables(tiny_workdir, songs, tmp_path):
         result = jaxsep(f"--model={tiny_workdir}", f"--output={tmp_path}", *arguments)
         assert result.returncode == 2 and message in result.stderr, result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_scores_are_of_a_model_wherever_it_was_loaded_from_and_of_no_other(tiny_workdir):
+    model, *others = (load_model(tiny_workdir / at) for at in ("", "model", "checkpoints/2"))
+    assert {methods.identify(other) for other in others} == {methods.identify(model)}
+    variables = jax.tree.map(lambda leaf: leaf + 1, model.variables)
+    limited = {**model.info.masker, "mask_limit": 2.0}
+    for change in (
+        {"variables": variables},
+        {"info": dataclasses.replace(model.info, masker=limited)},
+    ):
+        assert methods.identify(model._replace(**change)) != methods.identify(model)

@@ -21,7 +21,7 @@ pyloudnorm = pytest.importorskip("pyloudnorm")
 pyworld = pytest.importorskip("pyworld")
 
 from jaxsep.collections.built_in_band import BuiltInBand, write_audio
-from jaxsep.models.files import read_metadata, restore_best
+from jaxsep.models.load import load_model
 from recipes import (
     box,
     effects,
@@ -323,11 +323,11 @@ def test_the_whole_recipe_ends_with_a_model(tiny_workdir, tmp_path, monkeypatch)
              tmp_path / "songs", "--speech", tmp_path / "speech",
              "--screen_model", tiny_workdir)  # fmt: skip
     assert run(monkeypatch, box.main, "--quick", *flags) == 0
-    checkpoint, masker, _ = restore_best(tmp_path / "box/model")
-    assert masker.fine_bins == 256 and checkpoint.name == "2"
+    masker, _, info = load_model(tmp_path / "box/model")
+    assert masker.fine_bins == 256 and info.step == 2
     (sung,) = (tmp_path / "box/sources/train").glob("sung-*/vocals.flac")
     assert sung.parent.name == "sung-free-eva-0"
-    sources = read_metadata(checkpoint)["provenance"]["sources"]
+    sources = info.provenance["sources"]
     assert {source["source"] for source in sources} == {"album", "free", "ours"}
 
 

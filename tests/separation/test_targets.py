@@ -19,7 +19,7 @@ from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.convert import openunmix, openunmix_files
 from jaxsep.convert.torch_files import read_arrays
 from jaxsep.evaluation.methods import load, make_methods
-from jaxsep.models.files import read_metadata, restore_best
+from jaxsep.models.load import load_model
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
 from jaxsep.separation.separator import Separator
@@ -61,7 +61,7 @@ def noise(samples: int, channels: int = 2) -> np.ndarray:
 
 
 def test_a_folder_becomes_one_model_of_all_targets_in_their_usual_order(weights, model):
-    checkpoint, masker, variables = restore_best(model)
+    masker, variables, info = load_model(model)
     assert masker.targets == FOUR
     for seed, target in enumerate(FOUR):
         alone = OpenUnmixMasker(TINY_STFT, (target,), **{**SMALL, "hidden_size": 8 + 2 * seed})
@@ -69,7 +69,7 @@ def test_a_folder_becomes_one_model_of_all_targets_in_their_usual_order(weights,
         expected = openunmix.to_variables(random_arrays(alone, seed), alone, name=target)
         found = {name: tree[target] for name, tree in variables.items()}
         jax.tree.map(np.testing.assert_array_equal, found, expected)
-    files = read_metadata(checkpoint)["provenance"]["sha256"]
+    files = info.provenance["sha256"]
     assert set(files) == {f"{target}.pth" for target in FOUR}
 
 
@@ -77,7 +77,7 @@ def test_files_by_name_become_a_model_of_their_targets(weights, tmp_path, capsys
     paths = [str(weights / f"{target}.pth") for target in ("bass", "drums")]
     assert main(["import-openunmix", *paths, f"--output={tmp_path / 'rhythm'}"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'rhythm'}\n"
-    assert restore_best(tmp_path / "rhythm")[1].targets == ("drums", "bass")
+    assert load_model(tmp_path / "rhythm").masker.targets == ("drums", "bass")
 
 
 def test_files_that_do_not_belong_together_are_one_line_and_code_2(weights, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_the_origin_of_mixed_files_is_that_of_each(weights):
 
 
 def test_each_target_is_what_its_network_alone_finds(model):
-    _, masker, variables = restore_best(model)
+    masker, variables, _ = load_model(model)
     waveform = noise(9000)
     together = Separator(masker, variables)(waveform, 8000)
     assert list(together) == list(FOUR)
@@ -227,14 +227,14 @@ def test_exported_targets_are_those_that_were_imported(weights, model, tmp_path)
         args = json.loads((tmp_path / "files" / f"{target}.json").read_text())["args"]
         assert args["hidden_size"] == 8 + 2 * seed
     openunmix.import_weights([tmp_path / "files"], tmp_path / "again")
-    before, after = (restore_best(path)[2] for path in (model, tmp_path / "again"))
+    before, after = (load_model(path).variables for path in (model, tmp_path / "again"))
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
 def test_a_hop_of_half_a_frame_loses_no_sample(tmp_path):
     files = write_weights(tmp_path / "files", ("speech", "noise"), HALF)
     openunmix.import_weights([files], tmp_path / "model")
-    _, masker, variables = restore_best(tmp_path / "model")
+    masker, variables, _ = load_model(tmp_path / "model")
     output = variables["params"]["speech"]["output"]
     output["scale"], output["mean"] = 0 * output["scale"], 0 * output["mean"] + 1  # a mask of ones
     waveform = noise(9001, 1)
@@ -263,7 +263,7 @@ def test_songs_are_separated_as_by_the_package(
     import torch
 
     openunmix.import_weights([write_weights(tmp_path / "files", targets, config)], tmp_path / "it")
-    _, masker, variables = restore_best(tmp_path / "it")
+    masker, variables, _ = load_model(tmp_path / "it")
     networks = {}
     for target, network in masker.maskers().items():
         networks[target] = package.OpenUnmix(

@@ -11,10 +11,12 @@ from etils import epath
 from jaxsep import models, sharding
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
-from jaxsep.models import files as model_files
+from jaxsep.models import files
+from jaxsep.models.files import ModelError
+from jaxsep.models.load import load_model
 from jaxsep.preparation.prepare import prepare
 from jaxsep.separation.separator import Separator
-from jaxsep.training import loop
+from jaxsep.training import checkpoints, loop
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.setup import ConfigError
@@ -48,8 +50,7 @@ def test_what_is_restored_predicts_as_what_was_trained(tiny_dataset, tmp_path, b
     config = tiny_config(tiny_dataset, **{"model.bidirectional": bidirectional})
     workdir = epath.Path(tmp_path)
     summary = train_and_evaluate(config, workdir)
-    best = model_files.find_checkpoints(workdir)[0]
-    assert model_files.read_metadata(best)["sdr"] == pytest.approx(summary["sdr"], abs=1e-4)
+    assert load_model(workdir).info.scores["sdr"] == pytest.approx(summary["sdr"], abs=1e-4)
 
 
 @pytest.mark.parametrize("how", ["one Ctrl-C", "two Ctrl-C", "crash"])
@@ -137,7 +138,7 @@ def test_a_data_set_that_vanishes_stops_the_training_and_leaves_its_checkpoints(
     config = tiny_config(tiny_dataset, data_dir=str(data), num_train_steps=60)
     with pytest.raises(OSError, match=shard.name):
         train_and_evaluate(config, tmp_path / "workdir")
-    assert model_files.find_checkpoints(tmp_path / "workdir")
+    assert load_model(tmp_path / "workdir").info.step == 3
 
 
 def test_a_full_disk_stops_the_training_and_leaves_its_checkpoints(
@@ -177,6 +178,8 @@ def test_a_data_set_without_validation_trains_without_a_score(tmp_path):
     summary = train_and_evaluate(tiny_config(dataset, "mlp"), tmp_path / "workdir")
     assert summary["sdr"] is None and summary["validation_tracks"] == 0
     assert summary["checkpoint"].endswith("/6")
+    assert load_model(tmp_path / "workdir").info.step == 6
+    assert not (tmp_path / "workdir" / "model").exists()  # there is no best one
     assert (tmp_path / "workdir" / "spectrograms.png").exists()
 
 
@@ -198,7 +201,7 @@ def test_a_training_starts_from_what_another_found(tiny_dataset, tmp_path):
     train_and_evaluate(tiny_config(tiny_dataset), first)
     config = tiny_config(tiny_dataset, start_from=str(first), learning_rate=1e-12)
     train_and_evaluate(config, second)
-    (_, _, found), (_, _, kept) = (model_files.restore_best(path) for path in (first, second))
+    found, kept = (load_model(path).variables for path in (first, second))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), kept, found)
 
 
@@ -216,7 +219,7 @@ def test_gradients_that_are_not_finite_leave_the_parameters_alone(
     monkeypatch.setitem(LOSSES, "broken", lambda mask, batch, valid: mask.mean((1, 2, 3)) * np.nan)
     config = tiny_config(tiny_dataset, "mlp", loss="broken")
     train_and_evaluate(config, tmp_path)
-    masker, trained = model_files.restore_masker(epath.Path(tmp_path) / "checkpoints" / "6")
+    masker, trained, _ = load_model(tmp_path / "checkpoints" / "6")
     fresh = models.init(masker, jax.random.key(config.seed))
     jax.tree.map(np.testing.assert_array_equal, trained["params"], fresh["params"])
 
@@ -312,13 +315,51 @@ def test_the_best_checkpoint_is_kept_across_interruptions(tiny_dataset, tmp_path
     monkeypatch.setattr(loop, "validate", lambda *_, **__: (6.0, 0.0))
     train_and_evaluate(config, tmp_path)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"4", "6", "8"}
-    assert model_files.find_checkpoints(tmp_path)[0].name == "4"
+    for source in ("", "model", "checkpoints/4"):
+        model = load_model(tmp_path / source)
+        assert (model.info.step, model.info.scores) == (4, {"sdr": 9.0})
+
+
+@pytest.mark.parametrize("moment", ["in the first model", "in a model", "before its checkpoint"])
+def test_a_kill_between_model_and_checkpoint_leaves_the_best_and_the_training_goes_on(
+    whole_training, tiny_dataset, tmp_path, monkeypatch, caplog, moment
+):
+    scores = iter([5.0, 9.0])
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: (next(scores, 9.0), 0.0))
+    killed_at = 3 if moment == "in the first model" else 6
+
+    def save_and_die(folder, info, variables):
+        if info.step < killed_at:
+            files.save_model(folder, info, variables)
+            return
+        with monkeypatch.context() as patch:
+            if moment != "before its checkpoint":
+                patch.setattr(files, "write_json", lambda *_: None)
+            files.save_model(folder, info, variables)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints, "save_model", save_and_die)
+        train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    if moment == "in the first model":
+        with pytest.raises(ModelError, match="model: no model in it"):
+            load_model(tmp_path)
+    elif moment == "in a model":
+        assert load_model(tmp_path).info.step == 3
+        assert "fails its checksum" in caplog.text and "checkpoints/3" in caplog.text
+    else:
+        assert load_model(tmp_path).info.scores == {"sdr": 9.0}
+    scores = iter([5.0, 9.0] if killed_at == 3 else [9.0])
+    train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
+    model = load_model(tmp_path / "model")
+    assert (model.info.step, model.info.scores) == (6, {"sdr": 9.0})
+    jax.tree.map(np.testing.assert_array_equal, model.variables, whole_training)
 
 
 def test_without_any_sound_checkpoint_nothing_is_overwritten(tiny_dataset, tmp_path):
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     for checkpoint in (tmp_path / "checkpoints").iterdir():
         flip_a_byte(checkpoint)
-    with pytest.raises(model_files.CheckpointError, match=r"6: .*3: .*no sound one is left"):
+    with pytest.raises(ModelError, match=r"6: .*3: .*no sound one is left"):
         train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"3", "6"}

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsep.files import absolute
-from jaxsep.models.files import restore_masker
+from jaxsep.models.load import load_model
 
 DEVICES = "--xla_force_host_platform_device_count"
 
@@ -56,7 +55,7 @@ def logged(workdir, name: str = "train/loss") -> dict[int, float]:
 
 
 def arrays(workdir, step: int):
-    _, variables = restore_masker(absolute(workdir / "checkpoints" / str(step)))
+    variables = load_model(workdir / "checkpoints" / str(step)).variables
     return jax.tree.map(np.asarray, variables)
 
 
