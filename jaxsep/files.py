@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -32,9 +33,26 @@ def write_bytes(path: epath.PathLike, content: bytes) -> None:
     part = path.with_name(f".part-{os.getpid()}")  # short, for the name may be as long as can be
     try:
         part.write_bytes(content)
+        if not is_remote(part):
+            sync(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Has the system store a file or a folder's names now, lest a power cut leave it empty."""
+    is_folder = os.path.isdir(path)
+    if is_folder and os.name == "nt":
+        return  # Windows opens no folders
+    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems can't
+            raise
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager

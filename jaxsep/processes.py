@@ -14,9 +14,10 @@ from typing import Self
 
 
 class StopRequest:
-    """Turns a first Ctrl-C or SIGTERM into a request; a second one interrupts at once.
+    """Turns a first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
 
     A context manager. Outside the main thread, where Python takes no signals, it does nothing.
+    Under `nohup`, SIGHUP stays ignored.
 
     Args:
       notice: what the first signal leads to, for the user.
@@ -32,7 +33,10 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                numbers.append(signal.SIGHUP)  # Windows has none
+            for number in numbers:
                 self._previous[number] = signal.signal(number, self._request)
         return self
 
@@ -51,21 +55,22 @@ class StopRequest:
         self.number = number
         name = signal.Signals(number).name
         notice = f"\n{name}: {self._notice}; once more: stopping at once\n"
-        os.write(2, notice.encode())  # sys.stderr may be in the middle of a write
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, notice.encode())  # sys.stderr may be in the middle of a write
 
 
 @contextlib.contextmanager
 def worker_pool(
     workers: int, initializer: Callable[[], object] | None = None
 ) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Runs worker processes, which an error ends at once.
+    """Runs worker processes. An error ends them at once, and so does this process's end.
 
     Args:
-      workers: their number.
-      initializer: called in each of them first.
+      workers: Number of processes.
+      initializer: Function that each of them calls first.
     """
     executor = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer
+        workers, multiprocessing.get_context("spawn"), _start_worker, (initializer,)
     )
     try:
         yield executor
@@ -77,6 +82,19 @@ def worker_pool(
         executor.shutdown(cancel_futures=True)
 
 
+def _start_worker(initializer: Callable[[], object] | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initializer:
+        initializer()
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would wait for work for good."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
 @contextlib.contextmanager
 def ignored_interrupts() -> Iterator[None]:
     """Starts processes deaf to Ctrl-C: the parent ends its workers itself, without their noise."""
@@ -85,6 +103,24 @@ def ignored_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+_jax_process: int | None = None
+
+
+def refuse_forked_jax() -> None:
+    """Marks this process as one that uses JAX, whose threads a fork doesn't take along.
+
+    Raises:
+      RuntimeError: If it was forked from such a process: JAX would wait there for good.
+    """
+    global _jax_process
+    if _jax_process not in (None, os.getpid()):
+        raise RuntimeError(
+            "this process was forked from one that had used JAX, and JAX would hang; start it by"
+            ' multiprocessing.get_context("spawn"), or restore the model in it alone'
+        )
+    _jax_process = os.getpid()
 
 
 def quiet_background_errors() -> None:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import stat
+import warnings
 from pathlib import Path
 
 import jax
@@ -18,8 +19,9 @@ def keep_compiled_programs() -> None:
     For programs that start, do one thing and end. What is kept is machine code, so the folder must
     belong to the user, and nobody else may write to it; otherwise nothing is kept. Machines that
     share a home have a folder each, for their processors may differ. A cache that the user has set
-    up for JAX (`JAX_COMPILATION_CACHE_DIR`) stays in use.
+    up for JAX (`JAX_COMPILATION_CACHE_DIR`) stays in use. What is damaged in it is compiled again.
     """
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     machine = re.sub(r"[^A-Za-z0-9_-]", "_", platform.node()) or "_"

@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.processes import quiet_background_errors
     from jaxsep.separation.separator import STEMS, Separator
     from jaxsep.separation.streamer import Streamer
+    from jaxsep.separation.waveforms import describe_silenced
 
     quiet_background_errors()
     keep_compiled_programs()
@@ -112,7 +113,12 @@ def run(args: argparse.Namespace) -> int:
     except queue.Empty:
         complain(f"the input device gave no sound for {STALLED_SECONDS:g} s; is it still there?")
         return SOME_FAILED
+    except ModelError as error:
+        complain(str(error))
+        return SOME_FAILED
     finally:
+        if streamer.num_silenced:
+            complain(describe_silenced(streamer.num_silenced))
         print(f"{exchange.num_underruns} under-runs, {exchange.num_lost} reported by the device")
 
 

@@ -1,9 +1,7 @@
 """The `jaxsep` command."""
 
 import argparse
-import io
-import os
-import sys
+from typing import NoReturn
 
 from jaxsep.cli import (
     evaluate,
@@ -18,7 +16,15 @@ from jaxsep.cli import (
     stream,
     studio,
 )
-from jaxsep.cli.options import INTERRUPTED, SOME_FAILED, complain, leave_while_importing
+from jaxsep.cli.interrupts import Interrupts
+from jaxsep.cli.options import (
+    INTERRUPTED,
+    SOME_FAILED,
+    USAGE_ERROR,
+    complain,
+    device_problem,
+)
+from jaxsep.console import lasting_streams, printable
 
 COMMANDS = (
     separate,
@@ -40,22 +46,40 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
       0; 2 for wrong usage or when no input could be used; 1 when results couldn't be written or
-      some of the inputs failed; 130 after Ctrl-C.
+      some of the inputs failed; after Ctrl-C 130, after another signal 128 and its number.
     """
-    parser = argparse.ArgumentParser(prog="jaxsep", description="Split songs into vocals and rest.")
+    with lasting_streams() as output, Interrupts() as interrupts:
+        code = _run(argv)
+        if interrupts.number and code == INTERRUPTED:
+            code = interrupts.exit_code
+        output.flush()
+        if output.failure is None:
+            return code
+        if not isinstance(output.failure, BrokenPipeError):  # else who read it has left
+            complain(f"standard output can't be written ({output.failure.strerror})")
+        return code or SOME_FAILED
+
+
+def _run(argv: list[str] | None) -> int:
+    parser = Parser(prog="jaxsep", description="Split songs into vocals and rest.")
     commands = parser.add_subparsers(title="commands", required=True)
     for command in COMMANDS:
         command.add(commands)
     args = parser.parse_args(argv)
-    leave_while_importing("jaxsep: interrupted", INTERRUPTED)
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):  # file names needn't be UTF-8
-            output.reconfigure(errors="backslashreplace")
     try:
         return args.run(args)
     except KeyboardInterrupt:
         complain("interrupted; what is finished is kept")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
+    except (RuntimeError, AssertionError):
+        if not (problem := device_problem()):
+            raise
+        complain(problem)
+        return USAGE_ERROR
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages are safe to show: arguments may be names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))

@@ -3,13 +3,11 @@
 import argparse
 import contextlib
 import gc
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+
+from jaxsep.console import printable
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
 # That of jaxsep.models.load, which takes longer to import than --help should.
@@ -18,7 +16,28 @@ DEFAULT_MODEL = "jaxsep-vocals"
 
 def complain(message: str) -> None:
     """Says in one line what is wrong."""
-    print(f"jaxsep: {message}", file=sys.stderr)
+    print(f"jaxsep: {printable(message)}", file=sys.stderr)
+
+
+def first_line(error: BaseException) -> str:
+    """Says in one line what an exception is that nobody expected."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def device_problem() -> str | None:
+    """Says in one line why JAX finds no device to run on; None if it does."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: none of JAX_PLATFORMS
+        platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+        return (
+            f"JAX_PLATFORMS={platforms}: JAX can't use that here ({first_line(error)}); set"
+            " JAX_PLATFORMS=cpu, or leave it out"
+        )
+    return None
 
 
 @contextlib.contextmanager
@@ -116,36 +135,3 @@ def named_models(texts: list[str] | None) -> dict[str, str]:
             raise ValueError(f"{text!r}: {name!r} can't name a model; use NAME=WORKDIR")
         models[name] = str(published.resolve(path))
     return models
-
-
-def leave_while_importing(notice: str, exit_code: int) -> None:
-    """Makes Ctrl-C end the program at once as long as the main thread's function imports.
-
-    Nothing has been begun then, and C++ that imports in its turn does not survive the exception.
-    Later, Ctrl-C is the KeyboardInterrupt that it always is.
-
-    Args:
-      notice: the line that is printed.
-      exit_code: of the program.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number
-        if _is_importing(frame):
-            os.write(2, f"{notice}\n".encode())
-            os._exit(exit_code)
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Returns whether it is a command, not what works for it, that waits for an import."""
-    importer = None
-    while frame:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            importer = frame.f_back
-        frame = frame.f_back
-    return importer is not None and importer.f_globals["__name__"].startswith("jaxsep.cli")

@@ -1,9 +1,8 @@
 """`jaxsep separate`: songs become stems."""
 
 import argparse
-import functools
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxsep.cli.options import (
     DEFAULT_MODEL,
@@ -11,10 +10,17 @@ from jaxsep.cli.options import (
     USAGE_ERROR,
     add_wiener_iterations,
     complain,
+    first_line,
     start_up,
 )
+from jaxsep.console import printable
+
+if TYPE_CHECKING:
+    from jaxsep.separation.separator import Separator
+    from jaxsep.separation.song_folders import SongFolders
 
 # Those of jaxsep.audio.writer, which takes longer to import than --help should.
+MAX_ATTEMPTS = 100  # at a folder that other calls don't take first
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
 
 
@@ -23,7 +29,8 @@ def add(commands) -> None:
         "separate",
         help="write the stems of songs: vocals and accompaniment",
         description="Writes DIR/NAME/vocals.wav and accompaniment.wav for each song NAME.*, or the"
-        " other stems of a model that has more. They have the song's length, rate, channels and bit"
+        " other stems of a model that has more. Songs of equal names go to NAME-2 and so on, and"
+        " find them again. The stems have the song's length, rate, channels and bit"
         " depth. Vocals and accompaniment add up to the song; so do all targets of a model and the"
         " residual. The targets alone are the model's estimates, and add up to it roughly.",
     )
@@ -71,8 +78,17 @@ def add(commands) -> None:
     )
     add_wiener_iterations(parser)
     there = parser.add_mutually_exclusive_group()
-    there.add_argument("--overwrite", action="store_true", help="replace stems that are there")
-    there.add_argument("--resume", action="store_true", help="skip songs whose stems are there")
+    there.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace stems that are there, in NAME also those of another song",
+    )
+    there.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip songs whose stems are there, unchanged, by the same model and options; make the"
+        " others",
+    )
     parser.set_defaults(run=run)
 
 
@@ -81,14 +97,12 @@ def run(args: argparse.Namespace) -> int:
         complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
         return USAGE_ERROR
     with start_up():
-        from jaxsep.audio.reader import AudioError
-        from jaxsep.audio.writer import WriteError
         from jaxsep.cli.compile_cache import keep_compiled_programs
         from jaxsep.convert.published import resolve
         from jaxsep.models.files import ModelError
         from jaxsep.processes import quiet_background_errors
         from jaxsep.separation.separator import Separator
-        from jaxsep.separation.song_files import OutputExistsError, separate_file
+        from jaxsep.separation.song_folders import SongFolders
         from jaxsep.stems import StemError
 
         quiet_background_errors()
@@ -103,60 +117,65 @@ def run(args: argparse.Namespace) -> int:
         except (ModelError, OSError) as error:
             complain(f"--model: {error}")
             return USAGE_ERROR
-    failed_early = failed_midway = 0
-    for number, (path, name) in enumerate(zip(args.inputs, unique_names(args.inputs), strict=True)):
-        folder = args.output / name
-        label = f"[{number + 1}/{len(args.inputs)}] " if len(args.inputs) > 1 else ""
-        try:
-            limited = separate_file(
-                separator,
-                path,
-                folder,
-                overwrite=args.overwrite,
-                resume=args.resume,
-                audio_format=args.format,
-                bit_depth=args.bit_depth,
-                audio_stream=args.audio_stream,
-                label=label,
-                report=functools.partial(_warn, path),
-            )
-        except WriteError as error:
-            complain(str(error))
-            failed_midway += 1
-        except OSError as error:
-            complain(f"{folder}: can't be written ({error.strerror})")
-            failed_midway += 1
-        except (AudioError, OutputExistsError) as error:
-            complain(str(error))
-            failed_early += 1
-        else:
-            print(folder, flush=True)
-            if limited:
-                complain(f"{folder}: {limited:,} samples limited; --bit_depth=32f has room for all")
-    if not failed_early and not failed_midway:
+    folders = SongFolders(args.output, args.inputs, separator.stems, overwrite=args.overwrite)
+    codes = [_separate_song(args, separator, folders, index) for index in range(len(args.inputs))]
+    if not any(codes):
         return 0
-    return USAGE_ERROR if failed_early == len(args.inputs) else SOME_FAILED
+    return USAGE_ERROR if set(codes) == {USAGE_ERROR} else SOME_FAILED
 
 
-def _warn(path: Path, note: str) -> None:
-    complain(f"{path}: {note}")
+def _separate_song(
+    args: argparse.Namespace, separator: "Separator", folders: "SongFolders", index: int
+) -> int:
+    """Separates one song, and says what came of it.
 
-
-def unique_names(paths: list[Path]) -> list[str]:
-    """Names a folder for each song: its file name without extension; `-2` and so on for doubles.
-
-    No name leads out of the output folder.
+    Returns:
+      0; 2 if the song can't be used or its stems were there; 1 for a failure midway.
     """
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        base = re.sub(r"[\ud800-\udfff]", "_", path.stem)  # bytes that are no UTF-8
-        base = "stdin" if base == "-" else base
-        base = base if base.strip(".") else "_"
-        name, number = base, 1
-        while name.casefold() in taken:  # some file systems don't tell cases apart
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    from jaxsep.audio.reader import AudioError
+    from jaxsep.audio.writer import WriteError
+    from jaxsep.models.files import ModelError
+    from jaxsep.separation.folder_claim import FolderTakenError, OutputExistsError
+    from jaxsep.separation.song_files import separate_file
+
+    path, number = args.inputs[index], len(args.inputs)
+    folder, limited = args.output, 0
+    try:
+        for attempt in range(MAX_ATTEMPTS):
+            folder = folders.choose(index)
+            try:
+                limited = separate_file(
+                    separator,
+                    path,
+                    folder,
+                    overwrite=args.overwrite,
+                    resume=args.resume,
+                    audio_format=args.format,
+                    bit_depth=args.bit_depth,
+                    audio_stream=args.audio_stream,
+                    label=f"[{index + 1}/{number}] " if number > 1 else "",
+                    report=lambda note: complain(f"{path}: {note}"),
+                )
+                break
+            except FolderTakenError:  # by another call, since it was chosen
+                if attempt + 1 == MAX_ATTEMPTS:
+                    raise
+                folders.give_up(index)
+    except (WriteError, ModelError) as error:
+        complain(str(error) if isinstance(error, WriteError) else f"{path}: {error}")
+        return SOME_FAILED
+    except (AudioError, OutputExistsError) as error:
+        complain(str(error))
+        return USAGE_ERROR
+    except OSError as error:
+        complain(f"{folder}: can't be written ({error.strerror or first_line(error)})")
+        return SOME_FAILED
+    except Exception as error:  # whatever is wrong with one song, the others are separated
+        complain(f"{path}: can't be separated ({first_line(error)})")
+        return SOME_FAILED
+    print(printable(folder), flush=True)
+    if other := folders.displaced.get(index):
+        complain(f"{path}: {other} isn't this song's; its stems are in {folder}")
+    if limited:
+        complain(f"{folder}: {limited:,} samples limited; --bit_depth=32f has room for all")
+    return 0

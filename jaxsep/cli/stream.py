@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxsep.cli.options import INTERRUPTED, USAGE_ERROR, add_streamer, complain
+from jaxsep.cli.options import INTERRUPTED, SOME_FAILED, USAGE_ERROR, add_streamer, complain
 from jaxsep.processes import StopRequest
 
 # Little-endian, as ffmpeg's -f, sox and arecord name and write them.
@@ -40,9 +40,13 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.processes import quiet_background_errors
     from jaxsep.separation.separator import STEMS, Separator
     from jaxsep.separation.streamer import Streamer
+    from jaxsep.separation.waveforms import describe_silenced
 
     quiet_background_errors()
     keep_compiled_programs()
+    if sys.stdin is None or sys.__stdout__ is None:
+        complain("stream needs standard input and output, and one of them is closed")
+        return USAGE_ERROR
     if sys.stdin.isatty():
         complain("stream reads samples from standard input; connect a program or a file to it")
         return USAGE_ERROR
@@ -64,13 +68,25 @@ def run(args: argparse.Namespace) -> int:
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]
 
+    code = 0
     with StopRequest("ending with what was heard") as stop:
-        for block in read_blocks(sys.stdin.fileno(), dtype, args.channels, stop):
-            send(streamer.push(block))
-        send(streamer.finish())
+        try:
+            for block in read_blocks(sys.stdin.fileno(), dtype, args.channels, stop):
+                send(streamer.push(block))
+            send(streamer.finish())
+        except BrokenPipeError:  # whoever read it has left
+            code = SOME_FAILED
+        except OSError as error:
+            complain(f"the stream ends early ({error.strerror})")
+            code = SOME_FAILED
+        except ModelError as error:
+            complain(str(error))
+            code = SOME_FAILED
+    if streamer.num_silenced:
+        complain(describe_silenced(streamer.num_silenced))
     if limited:
         complain(f"{limited:,} samples limited to full scale; --format=f32le has room for all")
-    return INTERRUPTED if stop.number else 0
+    return code or (INTERRUPTED if stop.number else 0)
 
 
 def read_blocks(

@@ -2,11 +2,8 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
@@ -15,6 +12,7 @@ from jaxsep.collections.source import Song, Source, Track, TrackError
 from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
 from jaxsep.separation.separator import STEMS, Separator
+from jaxsep.separation.stem_record import digest_of
 from jaxsep.spectrogram import istft, stft
 from jaxsep.stft_config import StftConfig
 
@@ -84,11 +82,7 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
 
 def identify(model: Model) -> str:
     """Tells a model from all others, by its masker and its arrays, wherever it was loaded from."""
-    kind = {"masker": model.info.masker, "stft": dataclasses.asdict(model.info.stft)}
-    digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
-    for path, leaf in jax.tree.leaves_with_path(jax.device_get(model.variables)):
-        digest.update(jax.tree_util.keystr(path).encode() + leaf.tobytes())
-    return f"step {model.info.step}, sha256 {digest.hexdigest()[:16]}"
+    return f"step {model.info.step}, sha256 {digest_of(model.masker, model.variables)[:16]}"
 
 
 def _separate(separator: Separator, recording: Recording) -> dict[str, np.ndarray]:

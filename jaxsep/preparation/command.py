@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxsep.audio.reader import AudioError
 from jaxsep.collections.source import PreparationError
+from jaxsep.console import printable
 from jaxsep.data import records
 from jaxsep.data.records import Dataset, DatasetError
 from jaxsep.preparation.examples import Settings
@@ -115,7 +116,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _fail(parser: argparse.ArgumentParser, code: int, message: str) -> int:
-    print(f"{parser.prog}: {message}", file=sys.stderr)
+    print(f"{parser.prog}: {printable(message)}", file=sys.stderr)
     return code
 
 

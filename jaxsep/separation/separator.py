@@ -1,6 +1,7 @@
 """Separates whole waveforms, block by block."""
 
 import functools
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
@@ -12,7 +13,17 @@ from jaxtyping import Float
 
 from jaxsep.models.load import OWN, load_model
 from jaxsep.models.masker import Masker, Variables, observe
+from jaxsep.processes import refuse_forked_jax
 from jaxsep.separation.session import Session
+from jaxsep.separation.stem_record import digest_of
+from jaxsep.separation.waveforms import (
+    LOUDEST,
+    check_estimates,
+    check_format,
+    check_waveform,
+    describe_silenced,
+    make_finite,
+)
 from jaxsep.separation.wiener import WINDOW_FRAMES
 from jaxsep.separation.windows import (
     initial_mask_state,
@@ -62,8 +73,11 @@ class Separator:
         stems: Sequence[str] | None = None,
         wiener_iterations: int = 0,
     ):
+        refuse_forked_jax()
         if wiener_iterations < 0:
             raise ValueError(f"wiener_iterations={wiener_iterations} must be 0 or more")
+        self.wiener_iterations = wiener_iterations
+        self._identity = (masker, variables)
         self.stems = choose(masker.targets, stems)
         has_one_target = len(masker.targets) == 1
         if not wiener_iterations:
@@ -80,6 +94,16 @@ class Separator:
         )
         self._separate_window = jax.jit(step)
         self._predict_masks = jax.jit(functools.partial(predict_masks, masker))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model, whichever of its stems are wanted; see `digest_of`."""
+        return digest_of(*self._identity)
+
+    def __reduce__(self):
+        raise TypeError(
+            "a Separator can't be pickled or copied; call Separator.restore where it is needed"
+        )
 
     @property
     def is_causal(self) -> bool:
@@ -105,6 +129,7 @@ class Separator:
           jaxsep.models.files.ModelError: if there is none.
           jaxsep.stems.StemError: if the model has no such stem.
         """
+        refuse_forked_jax()  # before JAX hangs
         masker, variables, _ = load_model(path)
         return cls(masker, variables, stems=stems, wiener_iterations=wiener_iterations)
 
@@ -114,7 +139,8 @@ class Separator:
         A waveform with other channels than the masker's is treated as `Session` says.
 
         Args:
-          waveform: At least one sample.
+          waveform: Float with full scale +-1, at least one sample. What is NaN, infinite or over
+            1e5 counts as silence, with a warning in the log.
           sample_rate: Sample rate of the waveform in Hz; it needn't be the masker's.
 
         Returns:
@@ -122,10 +148,13 @@ class Separator:
           waveform, and so do all targets and the residual.
 
         Raises:
-          ValueError: If the waveform has another number of axes, or none of a kind.
+          ValueError: If the waveform isn't of such a shape and type, or the rate is out of range.
+          jaxsep.models.files.ModelError: If the model answers with what isn't finite.
+          RuntimeError: In a process that was forked after a separator was made.
         """
-        if waveform.ndim != 2 or 0 in waveform.shape:
-            raise ValueError(f"waveform of shape {waveform.shape} isn't [samples, channels]")
+        waveform = check_waveform(waveform)
+        if not len(waveform):
+            raise ValueError(f"a waveform of shape {waveform.shape} isn't sound: it has no samples")
         bounds = range(0, len(waveform), READ_SAMPLES)
         blocks = (waveform[start : start + READ_SAMPLES] for start in bounds)
         parts = [self.to_stems(*pair) for pair in self.stream(blocks, sample_rate)]
@@ -182,15 +211,20 @@ class Separator:
 
         Yields:
           Consecutive parts of the mixture, unchanged but cut elsewhere, each with the estimate of
-          each target by name, float32.
+          each target by name, float32. Samples that are no sound became silence in the mixture.
         """
         session, block_frames = None, WINDOW_FRAMES if self._refines else BLOCK_FRAMES
+        num_silenced = 0
         for block in blocks:
             if session is None:
                 session = self.begin(sample_rate, block.shape[1], block_frames=block_frames)
-            yield session.push(block)
+            block, num_bad = make_finite(block, LOUDEST)
+            num_silenced += num_bad
+            yield check_estimates(*session.push(block))
+        if num_silenced:
+            logging.warning("%s", describe_silenced(num_silenced))
         if session is not None:
-            yield session.finish()
+            yield check_estimates(*session.finish())
 
     def begin(self, sample_rate: int, channels: int, *, block_frames: int) -> Session:
         """Begins to separate a waveform.
@@ -200,6 +234,8 @@ class Separator:
           channels: Number of channels of the waveform.
           block_frames: Frames that a causal masker gets at a time; others have windows.
         """
+        refuse_forked_jax()
+        check_format(sample_rate=sample_rate, channels=channels, block_frames=block_frames)
         windows = windows_of(self._masker, block_frames)
         items = 1 if channels == self.stft.channels else channels
         return Session(

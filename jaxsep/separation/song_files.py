@@ -1,7 +1,8 @@
 """Separation of song files."""
 
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,12 +10,12 @@ from tqdm import tqdm
 from jaxsep.audio.prefetch import prefetch
 from jaxsep.audio.reader import AudioReader
 from jaxsep.audio.writer import AudioWriter, bytes_needed, check_space, choose_format
+from jaxsep.console import printable
+from jaxsep.files import sha256_of, sync
+from jaxsep.separation.folder_claim import OutputExistsError, begin, claim
 from jaxsep.separation.separator import READ_SAMPLES, Separator
+from jaxsep.separation.stem_record import Making
 from jaxsep.stems import make_stems
-
-
-class OutputExistsError(Exception):
-    """Stems are already there and were not to be overwritten."""
 
 
 def separate_file(
@@ -35,68 +36,116 @@ def separate_file(
     They have the file's length (M4A up to 1023 samples more), sample rate and channel layout; its
     bit depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. What
     adds up to the file is said in `jaxsep.stems.make_stems`. None appears under its name before all
-    are whole. Decoding, separating and encoding each have a thread.
+    are whole and on the disk. A record of them is kept beside them, see
+    `jaxsep.separation.stem_record`. Decoding, separating and encoding each have a thread.
 
     Args:
-      separator: restored.
-      path: of the song, in any format that libsndfile or FFmpeg reads.
-      folder: for the stems; made if need be.
-      overwrite: whether stems that are there may be replaced.
-      resume: whether to do nothing if all are there, and to replace those that are there if not.
-      audio_format: see `jaxsep.audio.writer.choose_format`, as `bit_depth`.
-      audio_stream: see `jaxsep.audio.reader.AudioReader`.
-      label: stands before the file's name in the progress bar.
+      separator: A restored separator.
+      path: Path of the song, in any format that libsndfile or FFmpeg reads.
+      folder: Folder for the stems; made if need be.
+      overwrite: Whether stems that are there may be replaced, those of another song as well.
+      resume: Whether to do nothing if all are there and unchanged, made by this model with these
+        options; otherwise they are made again.
+      audio_format: See `jaxsep.audio.writer.choose_format`, as for `bit_depth`.
+      audio_stream: See `jaxsep.audio.reader.AudioReader`.
+      label: Text before the file's name in the progress bar.
       report: Called with each of `AudioReader.notes`: what was wrong with the file.
 
     Returns:
       How many samples had to be limited, see `jaxsep.stems.make_stems`.
 
     Raises:
-      OutputExistsError: if they may not.
-      jaxsep.audio.reader.AudioError: if the song can't be read or the stems can't be written.
+      OutputExistsError: If stems are there that may not be replaced.
+      FolderTakenError: If they are those of another song.
+      jaxsep.audio.reader.AudioError: If the song can't be read or the stems can't be written.
+      jaxsep.models.files.ModelError: If the model answers with what is no sound.
+      OSError: If the folder can't be written.
     """
     with AudioReader(path, audio_stream) as reader:
         name, depth = choose_format(reader, audio_format, bit_depth)
-        targets = [folder / f"{stem}.{name}" for stem in separator.stems]
-        present = [target for target in targets if target.exists()]
-        if resume and present == targets:
-            return 0
-        if present and not overwrite and not resume:
-            raise OutputExistsError(
-                f"{present[0]} is already there; --overwrite replaces it, --resume skips it"
-            )
-        needed = bytes_needed(reader, name, depth) * len(targets)
-        check_space(folder, reader, needed)
-        folder.mkdir(parents=True, exist_ok=True)
-        rate, length = reader.sample_rate, reader.num_samples
-        form, position, limited = (rate, reader.channels, depth), 0, 0
-        # A generator that is the argument of another is closed with it.
-        separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
-        with (
-            contextlib.ExitStack() as stack,
-            contextlib.closing(prefetch(separating)) as pairs,
-            tqdm(
-                total=length and -(-length // rate),
-                desc=f"{label}{path.name}",
-                leave=False,
-                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
-            ) as progress,
-        ):
-            writers = [
-                stack.enter_context(
-                    AudioWriter(target, *form, audio_format=name, layout=reader.layout)
-                )
-                for target in targets
-            ]
-            for mixture, estimates in pairs:
-                stems, num_limited = make_stems(mixture, estimates, separator.stems, depth)
-                for writer, stem in zip(writers, stems.values(), strict=True):
-                    writer.write(stem)
-                position, limited = position + len(mixture), limited + num_limited
-                progress.update(position // rate - progress.n)
-            # All are whole before the first gets its name.
-            for writer in writers:
-                writer.finish()
+        stems = {folder / f"{stem}.{name}": stem for stem in separator.stems}
+        options = {
+            "stems": list(separator.stems),
+            "format": name,
+            "bit_depth": depth,
+            "audio_stream": audio_stream,
+            "wiener_iterations": separator.wiener_iterations,
+        }
+        making = Making(separator.digest, options)
+        with claim(path, folder, separator.stems, overwrite=overwrite) as record:
+            if resume and record.holds(making, list(stems)):
+                return 0
+            _check_targets(path, list(stems), may_replace=overwrite or resume)
+            begin(folder, record)
+            check_space(folder, reader, bytes_needed(reader, name, depth) * len(stems))
+            with contextlib.ExitStack() as stack:
+                form = (reader.sample_rate, reader.channels, depth)
+                writers = [
+                    stack.enter_context(
+                        AudioWriter(target, *form, audio_format=name, layout=reader.layout)
+                    )
+                    for target in stems
+                ]
+                title = f"{label}{printable(path.name)}"
+                num_samples, limited = _write_stems(separator, reader, writers, depth, title)
+                # All are whole and stored before the first gets its name.
+                digests = {writer.path.name: _store(writer) for writer in writers}
+                record.add(making, digests, seconds=num_samples / reader.sample_rate)
+                record.write(folder)
+            sync(folder)
         for note in reader.notes:
             report(note)
     return limited
+
+
+def _check_targets(song: Path, targets: list[Path], *, may_replace: bool) -> None:
+    """Raises OutputExistsError if a stem is there and may not be replaced."""
+    for target in targets:
+        if target.exists() and target.samefile(song):
+            raise OutputExistsError(f"{target} is the song itself; choose another --output")
+        if os.path.lexists(target) and not may_replace:
+            raise OutputExistsError(
+                f"{target} is already there; --overwrite replaces it, --resume keeps it if it is"
+                " finished"
+            )
+
+
+def _write_stems(
+    separator: Separator,
+    reader: AudioReader,
+    writers: Sequence[AudioWriter],
+    bit_depth: int | None,
+    name: str,
+) -> tuple[int, int]:
+    """Separates a song, a writer for each stem.
+
+    Returns:
+      How many samples the song has, and how many had to be limited.
+    """
+    rate, length = reader.sample_rate, reader.num_samples
+    position = limited = 0
+    # A generator that is the argument of another is closed with it.
+    separating = separator.stream(prefetch(reader.blocks(READ_SAMPLES)), rate)
+    with (
+        contextlib.closing(prefetch(separating)) as pairs,
+        tqdm(
+            total=length and -(-length // rate),
+            desc=name,
+            leave=False,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} s [{remaining} left]",
+        ) as progress,
+    ):
+        for mixture, estimates in pairs:
+            stems, num_limited = make_stems(mixture, estimates, separator.stems, bit_depth)
+            for writer, stem in zip(writers, stems.values(), strict=True):
+                writer.write(stem)
+            position, limited = position + len(mixture), limited + num_limited
+            progress.update(position // rate - progress.n)
+    return position, limited
+
+
+def _store(writer: AudioWriter) -> str:
+    """Finishes a file under its hidden name, on the disk, and returns its SHA-256."""
+    file = writer.finish()
+    sync(file)
+    return sha256_of(file)

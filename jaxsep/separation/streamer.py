@@ -7,6 +7,13 @@ import numpy as np
 
 from jaxsep.audio.resampler import worst_delay
 from jaxsep.separation.separator import Separator, Waveform
+from jaxsep.separation.waveforms import (
+    LOUDEST_IN_STREAM,
+    check_estimates,
+    check_format,
+    check_waveform,
+    make_finite,
+)
 
 
 class Streamer:
@@ -27,9 +34,11 @@ class Streamer:
 
     Attributes:
       latency: Latency in samples: how far the stems lag behind the pushed mixture, at most.
+      num_silenced: How many samples became silence because they were NaN, infinite or over 100
+        times full scale, which the model would remember for minutes.
 
     Raises:
-      ValueError: If the model isn't causal, or a number isn't positive.
+      ValueError: If the model isn't causal, or a number is out of its range.
     """
 
     def __init__(
@@ -40,10 +49,8 @@ class Streamer:
                 "this model looks ahead and needs whole songs; stream with one that is causal (an"
                 " LSTM without bidirectional), or separate files"
             )
-        numbers = {"sample_rate": sample_rate, "channels": channels, "block_frames": block_frames}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name}={number} must be 1 or more")
+        check_format(sample_rate=sample_rate, channels=channels, block_frames=block_frames)
+        self.num_silenced = 0
         self._channels, self._to_stems = channels, separator.to_stems
         self.latency = _latency(separator, sample_rate, block_frames)
 
@@ -65,18 +72,22 @@ class Streamer:
           accompaniment sum to the mixture `latency` samples earlier.
 
         Raises:
-          ValueError: If the number of channels is another.
+          ValueError: If there are other channels, or the samples aren't float.
+          jaxsep.models.files.ModelError: If the model answers with what isn't finite.
         """
-        if samples.ndim != 2 or samples.shape[1] != self._channels:
-            raise ValueError(
-                f"samples of shape {samples.shape} aren't [samples, channels] of"
-                f" {self._channels} channels"
-            )
-        return self._to_stems(*self._session.push(samples.astype(np.float32)))
+        samples, num_bad = make_finite(check_waveform(samples, self._channels), LOUDEST_IN_STREAM)
+        self.num_silenced += num_bad
+        return self._stems(self._session.push(samples.astype(np.float32)))
 
     def finish(self) -> dict[str, Waveform]:
         """Returns the rest of the stems; nothing can be pushed afterwards."""
-        return self._to_stems(*self._session.finish())
+        return self._stems(self._session.finish())
+
+    def _stems(self, pair: tuple[np.ndarray, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return self._to_stems(*check_estimates(*pair))
+
+    def __reduce__(self):
+        raise TypeError("a Streamer can't be pickled or copied; keep its state() instead")
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the state as arrays by name, such as `np.savez` stores."""
