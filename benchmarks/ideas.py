@@ -23,12 +23,11 @@ import jax
 
 from benchmarks.one_sided import share
 from benchmarks.table import Table
+from benchmarks.trial import train
 from configs import box
 from jaxsep.data.records import load_dataset
 from jaxsep.separation.separator import STEMS, Separator
 from jaxsep.stft_config import StftConfig
-from jaxsep.training.loop import train_and_evaluate
-from jaxsep.training.summary import FINISHED
 
 PLAIN = {
     "mixing.speed": 1.0,
@@ -95,8 +94,9 @@ def main() -> int:
                 config = make_config(args, stft, IDEAS[idea] | {"seed": seed})
                 name = f"{Path(args.data).name} {examples} {args.layers or ''} {idea} {seed}"
                 name = "".join(letter if letter.isalnum() else "-" for letter in name)
-                summary = train_and_evaluate(config, args.work / name)
-                if summary["ended"] != FINISHED:
+                try:
+                    summary = train(config, args.work / name)
+                except KeyboardInterrupt:
                     print("interrupted; the same command goes on", file=sys.stderr)
                     return 130
                 separator = Separator.restore(summary["checkpoint"])

@@ -29,6 +29,7 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.open_unmix import HIDDEN_SIZE
 from benchmarks.open_unmix.torch_training import LEARNING_RATE, TorchTraining
+from benchmarks.trial import train
 from configs import openunmix as recipe
 from jaxsep import models, sharding
 from jaxsep.collections.open import open_collection
@@ -43,7 +44,6 @@ from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
-from jaxsep.training.loop import train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.state import create_state
 from jaxsep.training.step import make_train_step, to_magnitudes
@@ -147,9 +147,9 @@ def print_recipe(args: argparse.Namespace) -> None:
     config = make_config(args, dataset.stft)
     masker = models.create(stft=dataset.stft, **config.model)
     trained, seconds = {}, {}
-    for name, train in {"jaxsep": train_ours, "PyTorch": train_theirs}.items():
+    for name, train_side in {"jaxsep": train_ours, "PyTorch": train_theirs}.items():
         begun = time.perf_counter()
-        trained[name] = train(config, dataset)
+        trained[name] = train_side(config, dataset)
         seconds[name] = time.perf_counter() - begun
     separators = {name: Separator(masker, variables) for name, variables in trained.items()}
     print(f"| song | mixture | {' | '.join(separators)} |\n|---|---|---|---|")
@@ -190,7 +190,7 @@ def train_ours(config: Any, dataset: Dataset) -> dict[str, Any]:
     """Trains here and returns the last step's variables."""
     del dataset  # the config names it
     with tempfile.TemporaryDirectory() as folder:
-        summary = train_and_evaluate(config, folder)
+        summary = train(config, Path(folder))
         return load_model(summary["checkpoint"]).variables
 
 

@@ -17,8 +17,10 @@ from benchmarks.input_pipeline import Benchmark
 from benchmarks.machine import describe_machine
 from benchmarks.study.masks import look_at_masks
 from benchmarks.study.plan import MODELS, PUBLISHED, SONGS, STABILITY, STABILITY_STEPS, Cell
+from benchmarks.trial import train
 from jaxsep.collections.mir1k import Mir1k
 from jaxsep.collections.open import open_collection
+from jaxsep.convert.published import resolve
 from jaxsep.data.records import REQUIRED_TARGETS, load_dataset
 from jaxsep.evaluation import tables
 from jaxsep.evaluation.bsseval import V3, V4
@@ -30,8 +32,6 @@ from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
 from jaxsep.separation.separator import Separator
 from jaxsep.training.health_report import layers_at, read_metrics
-from jaxsep.training.loop import DivergenceError, train_and_evaluate
-from jaxsep.training.summary import DIVERGED, FINISHED
 
 SEGMENT_SECONDS = 6.0
 ROUNDS = 7
@@ -62,25 +62,22 @@ class Study:
             jax.clear_caches()
 
     def _published(self, cell: Cell) -> dict[str, Any]:
-        return self._describe(cell, self.config(cell)) | self._judge(cell, PUBLISHED[cell.model])
+        return self._describe(cell, self.config(cell)) | self._judge(
+            cell, str(resolve(PUBLISHED[cell.model]))
+        )
 
     def _trained(self, cell: Cell) -> dict[str, Any]:
         config = self.config(cell)
         config.data_dir = str(self.dataset(cell.songs))
         workdir = self.work / "trainings" / cell.name
-        try:
-            summary: dict[str, Any] = train_and_evaluate(config, epath.Path(workdir))
-        except DivergenceError as error:
-            summary = error.summary | {"cause": str(error)}
-        if summary["ended"] not in (FINISHED, DIVERGED):
-            raise KeyboardInterrupt
+        summary = train(config, workdir)
         result = self._describe(cell, config) | {
             "steps": summary["steps"],
             "minutes": summary["seconds"] / 60,
             "parameters": summary["parameters"],
             "clipped": summary["clipped"],
             "ended": summary["ended"],
-            "cause": summary.get("cause"),
+            "cause": summary["cause"],
             "curves": _curves(workdir, layers=cell.watch),
         }
         if not cell.watch:

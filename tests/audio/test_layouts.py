@@ -34,7 +34,7 @@ HELD = {
     "wav": tuple(FREQUENCIES),
     "flac": tuple(FREQUENCIES),
     "ogg": tuple(STORED),
-    "m4a": tuple(set(FREQUENCIES) - {"6.1"}),
+    "m4a": tuple(layout for layout in FREQUENCIES if layout != "6.1"),
 }
 
 
