@@ -26,20 +26,20 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
     from jaxsep.processes import quiet_background_errors
-    from jaxsep.training import failures, health_report
+    from jaxsep.training import failed_steps, health_report
 
     quiet_background_errors()
     workdir = epath.Path(args.workdir)
     try:
         if args.replay is not None:
-            layers, cause, report = failures.replay(workdir, args.replay)
+            layers, cause, report = failed_steps.replay(workdir, args.replay)
             health_report.print_layers(layers, f"step {args.replay}, replayed")
             print("then:", report["cause"] or "nothing found when repeated")
             print("now: ", cause or "nothing is wrong")
             return 0
         steps = health_report.read_metrics(workdir)
-        reports = failures.list_reports(workdir)
-    except (failures.ReplayError, health_report.NoMetricsError, ModelError, OSError) as error:
+        reports = failed_steps.list_reports(workdir)
+    except (failed_steps.ReplayError, health_report.NoMetricsError, ModelError, OSError) as error:
         complain(str(error))
         return USAGE_ERROR
     health_report.print_metrics(steps)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsep.convert.arrays import ImportWeightsError
-from jaxsep.convert.stand_ins import UnsafePickleError
+from jaxsep.convert.pickle_stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
 from jaxsep.files import read_json, sha256_of
 from jaxsep.stems import ACCOMPANIMENT, RESIDUAL

@@ -2,7 +2,7 @@
 
 A pickle is a program: it can name any function and call it. Here a machine of our own follows the
 few instructions that arrays need. It imports nothing, and it calls only the functions of
-`stand_ins`, which describe an array. Whatever else a pickle names is refused.
+`pickle_stand_ins`, which describe an array. Whatever else a pickle names is refused.
 
 A pickle's size bounds its cost: an instruction takes time in proportion to its own bytes, keys are
 text or small numbers, and all that is made of text is no longer than the pickle.
@@ -17,7 +17,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from jaxsep.convert.stand_ins import STAND_INS, Buildable, Function, Storage, UnsafePickleError
+from jaxsep.convert.pickle_stand_ins import (
+    STAND_INS,
+    Buildable,
+    Function,
+    Storage,
+    UnsafePickleError,
+)
 
 MOST_STEPS = 1_000_000  # instructions; a checkpoint has 40 for each tensor
 LONGEST_NAME = 200  # of a module or a function

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxsep.convert.arrays import ImportWeightsError, Target, arrange, write_model
-from jaxsep.convert.stand_ins import UnsafePickleError
+from jaxsep.convert.pickle_stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
 from jaxsep.files import sha256_of
 from jaxsep.models.spleeter import LEVELS, SpleeterMasker

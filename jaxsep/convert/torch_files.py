@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from jaxsep.convert.pickle_stand_ins import PickledArray, Tensor, UnsafePickleError
 from jaxsep.convert.safe_pickle import load
-from jaxsep.convert.stand_ins import PickledArray, Tensor, UnsafePickleError
 
 # What PyTorch's files before version 1.6 begin with: two pickles of these numbers.
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001

@@ -12,7 +12,7 @@ from jaxsep.collections.source import Song, Source, Track, TrackError
 from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
 from jaxsep.separation.separator import STEMS, Separator
-from jaxsep.separation.stem_record import digest_of
+from jaxsep.separation.song_record import digest_of
 from jaxsep.spectrogram import istft, stft
 from jaxsep.stft_config import StftConfig
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jaxsep.separation import stem_record
+from jaxsep.separation import song_record
 from jaxsep.separation.song_folders import is_free, source_digest, stem_names
-from jaxsep.separation.stem_record import Record, RecordError
+from jaxsep.separation.song_record import SongRecord, SongRecordError
 
 try:
     import fcntl
@@ -31,7 +31,9 @@ class FolderTakenError(OutputExistsError):
 
 
 @contextlib.contextmanager
-def claim(song: Path, folder: Path, stems: Sequence[str], *, overwrite: bool) -> Iterator[Record]:
+def claim(
+    song: Path, folder: Path, stems: Sequence[str], *, overwrite: bool
+) -> Iterator[SongRecord]:
     """Keeps a folder for a song's stems, and yields their record.
 
     What is raised inside leaves no unfinished files, nor the folder if it is new.
@@ -52,7 +54,7 @@ def claim(song: Path, folder: Path, stems: Sequence[str], *, overwrite: bool) ->
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(song, folder, digest):
-            had_record = os.path.lexists(folder / stem_record.NAME)
+            had_record = os.path.lexists(folder / song_record.NAME)
             record = _own_record(folder, digest)
             if record is None:
                 if not overwrite and not is_free(folder, stem_names(stems)):
@@ -60,13 +62,13 @@ def claim(song: Path, folder: Path, stems: Sequence[str], *, overwrite: bool) ->
                         f"{folder} holds stems that aren't known to be of {song}; --overwrite"
                         " replaces them"
                     )
-                record = Record(digest, song.name)
+                record = SongRecord(digest, song.name)
             try:
                 yield record
             except BaseException:
                 clear_parts(folder)
                 if not had_record and is_free(folder, set()):  # nothing but `begin` wrote it
-                    _remove(folder / stem_record.NAME)
+                    _remove(folder / song_record.NAME)
                 raise
     except BaseException:
         if is_new:
@@ -75,10 +77,10 @@ def claim(song: Path, folder: Path, stems: Sequence[str], *, overwrite: bool) ->
         raise
 
 
-def begin(folder: Path, record: Record) -> None:
+def begin(folder: Path, record: SongRecord) -> None:
     """Says in a claimed folder, before the work, which song it is for; clears what crashes left."""
     clear_parts(folder)
-    if not os.path.lexists(folder / stem_record.NAME):
+    if not os.path.lexists(folder / song_record.NAME):
         record.write(folder)
 
 
@@ -107,10 +109,10 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _own_record(folder: Path, digest: str | None) -> Record | None:
+def _own_record(folder: Path, digest: str | None) -> SongRecord | None:
     try:
-        record = stem_record.read(folder)
-    except RecordError:
+        record = song_record.read(folder)
+    except SongRecordError:
         return None
     return record if record and digest and record.source == digest else None
 
@@ -140,7 +142,7 @@ def _locked(song: Path, folder: Path, digest: str | None) -> Iterator[None]:
 def _busy(song: Path, folder: Path, digest: str | None) -> OutputExistsError:
     """Says whose stems another process is making in a folder."""
     for _ in range(20):  # until it has said so
-        if os.path.lexists(folder / stem_record.NAME):
+        if os.path.lexists(folder / song_record.NAME):
             break
         time.sleep(0.05)
     if _own_record(folder, digest):

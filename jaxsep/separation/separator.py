@@ -15,7 +15,7 @@ from jaxsep.models.load import OWN, load_model
 from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.processes import refuse_forked_jax
 from jaxsep.separation.session import Session
-from jaxsep.separation.stem_record import digest_of
+from jaxsep.separation.song_record import digest_of
 from jaxsep.separation.waveforms import (
     LOUDEST,
     check_estimates,
@@ -26,11 +26,11 @@ from jaxsep.separation.waveforms import (
 )
 from jaxsep.separation.wiener import WINDOW_FRAMES
 from jaxsep.separation.windows import (
+    choose_windows,
     initial_mask_state,
     initial_state,
     predict_masks,
     separate_window,
-    windows_of,
 )
 from jaxsep.spectrogram import stft
 from jaxsep.stems import RESIDUAL, choose, make_stems, needed_targets
@@ -187,7 +187,7 @@ class Separator:
           `jaxsep.spectrogram.stft`.
         """
         seen = np.asarray(observe(self._masker, stft(jnp.asarray(waveform), self.stft)))
-        frames, windows = len(seen), windows_of(self._masker, MASK_FRAMES)
+        frames, windows = len(seen), choose_windows(self._masker, MASK_FRAMES)
         starts = range(0, frames, windows.step)
         padding = starts[-1] + windows.frames - frames
         padded = np.pad(seen, ((0, padding), (0, 0), (0, 0)))[None]
@@ -236,7 +236,7 @@ class Separator:
         """
         refuse_forked_jax()
         check_format(sample_rate=sample_rate, channels=channels, block_frames=block_frames)
-        windows = windows_of(self._masker, block_frames)
+        windows = choose_windows(self._masker, block_frames)
         items = 1 if channels == self.stft.channels else channels
         return Session(
             functools.partial(self._separate_window, self._variables),

@@ -14,7 +14,7 @@ from jaxsep.console import printable
 from jaxsep.files import sha256_of, sync
 from jaxsep.separation.folder_claim import OutputExistsError, begin, claim
 from jaxsep.separation.separator import READ_SAMPLES, Separator
-from jaxsep.separation.stem_record import Making
+from jaxsep.separation.song_record import Making
 from jaxsep.stems import make_stems
 
 
@@ -37,7 +37,7 @@ def separate_file(
     bit depth too if it holds integer samples, else they are 32-bit float, or 24-bit in FLAC. What
     adds up to the file is said in `jaxsep.stems.make_stems`. None appears under its name before all
     are whole and on the disk. A record of them is kept beside them, see
-    `jaxsep.separation.stem_record`. Decoding, separating and encoding each have a thread.
+    `jaxsep.separation.song_record`. Decoding, separating and encoding each have a thread.
 
     Args:
       separator: A restored separator.

@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxsep.audio.writer import FORMATS
 from jaxsep.console import as_utf8, composed
 from jaxsep.files import sha256_of
-from jaxsep.separation import stem_record
+from jaxsep.separation import song_record
 
 LONGEST = 240  # bytes of a name; a number and the names of file systems need some, too
 # What exFAT, NTFS and SMB refuse: some characters, a dot or space at the end, names of devices.
@@ -93,8 +93,8 @@ class SongFolders:
         if digest is None or _key(folder.name) in self._taken:
             return False
         try:
-            record = stem_record.read(folder)
-        except stem_record.RecordError:
+            record = song_record.read(folder)
+        except song_record.SongRecordError:
             return False
         if record is None or record.source != digest:
             return False
@@ -146,8 +146,8 @@ def is_free(folder: Path, files: set[str]) -> bool:
       files: Names that stems may have.
     """
     try:
-        record = stem_record.read(folder)
-    except stem_record.RecordError:
+        record = song_record.read(folder)
+    except song_record.SongRecordError:
         return False
     if record is not None and record.runs:
         return False

@@ -21,7 +21,7 @@ from jaxsep.spectrogram import analyse, synthesise
 State: TypeAlias = dict[str, Any]
 
 
-def windows_of(masker: Masker, block_frames: int) -> Windows:
+def choose_windows(masker: Masker, block_frames: int) -> Windows:
     """Returns the windows that a masker wants; blocks of `block_frames` frames if it is causal."""
     return masker.traits.windows or Windows(block_frames)
 

@@ -17,9 +17,9 @@ from jaxsep.processes import StopRequest
 from jaxsep.training import optimizer, workdir
 from jaxsep.training.checkpoints import Checkpointer
 from jaxsep.training.log import Totals, TrainLog
-from jaxsep.training.runner import StepRunner
 from jaxsep.training.setup import Plan, Setup, set_up
 from jaxsep.training.state import TrainState
+from jaxsep.training.step_runner import StepRunner
 from jaxsep.training.summary import DIVERGED, FINISHED, STOPPED_EARLY, write_summary
 from jaxsep.training.validation import validate
 
@@ -93,9 +93,8 @@ def train(
             runner = StepRunner(setup, state, workdir=folder, log=log, stop=stop)
             while not (ended := _why_to_end(plan, runner, totals)):
                 runner.advance()
-                is_eval = _is_due(plan.eval_every_steps, runner.number, plan)
-                is_save = _is_due(plan.checkpoint_every_steps, runner.number, plan)
-                if not (is_eval or is_save or runner.signal):
+                is_eval = _is_validation_due(plan, runner.number)
+                if not (is_eval or _is_checkpoint_due(plan, runner.number) or runner.signal):
                     continue
                 runner.settle()
                 if runner.divergence:
@@ -144,8 +143,12 @@ def _why_to_end(plan: Plan, runner: StepRunner, totals: Totals) -> str:
     return signal.Signals(runner.signal).name if runner.signal else ""
 
 
-def _is_due(every: int, number: int, plan: Plan) -> bool:
-    return number % every == 0 or number == plan.num_train_steps
+def _is_validation_due(plan: Plan, number: int) -> bool:
+    return number % plan.eval_every_steps == 0 or number == plan.num_train_steps
+
+
+def _is_checkpoint_due(plan: Plan, number: int) -> bool:
+    return number % plan.checkpoint_every_steps == 0 or number == plan.num_train_steps
 
 
 def _validate(setup: Setup, runner: StepRunner, totals: Totals, log: TrainLog) -> float | None:

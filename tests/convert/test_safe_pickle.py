@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxsep.convert.stand_ins import UnsafePickleError
+from jaxsep.convert.pickle_stand_ins import UnsafePickleError
 from jaxsep.convert.torch_files import read_arrays
 from jaxsep.convert.torch_writer import write_torch_file
 

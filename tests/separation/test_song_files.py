@@ -18,7 +18,7 @@ from jaxsep.separation import song_files
 from jaxsep.separation.folder_claim import FolderTakenError, OutputExistsError, claim
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
-from jaxsep.separation.stem_record import NAME
+from jaxsep.separation.song_record import NAME
 from tests.helpers import TINY_STFT
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxsep.separation import song_folders
 from jaxsep.separation.song_folders import SongFolders, base_name, portable_name, source_digest
-from jaxsep.separation.stem_record import NAME, Making, Record
+from jaxsep.separation.song_record import NAME, Making, SongRecord
 
 STEMS = ("vocals", "accompaniment")
 
@@ -22,7 +22,7 @@ def write(path: Path, text: str) -> Path:
 def finish(song: Path, folder: Path) -> None:
     """Leaves in a folder what separating a song leaves."""
     write(folder / "vocals.wav", f"vocals of {song.read_text(encoding='utf-8')}")
-    record = Record(source_digest(song), song.name)
+    record = SongRecord(source_digest(song), song.name)
     record.add(Making("model", {}), {"vocals.wav": "0"}, seconds=1.0)
     record.write(folder)
 
@@ -122,7 +122,7 @@ def test_stems_without_a_record_or_with_a_damaged_one_are_nobodys_to_replace(tmp
 def test_a_crashed_calls_folder_is_free(tmp_path):
     a, b = album(tmp_path, "a", "b")
     (tmp_path / "out" / "01").mkdir(parents=True)
-    Record(source_digest(a), a.name).write(tmp_path / "out" / "01")
+    SongRecord(source_digest(a), a.name).write(tmp_path / "out" / "01")
     assert separate(tmp_path / "out", b) == ["01"]
 
 

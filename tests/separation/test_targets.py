@@ -23,7 +23,7 @@ from jaxsep.models.load import load_model
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
 from jaxsep.separation.separator import Separator
-from jaxsep.separation.windows import windows_of
+from jaxsep.separation.windows import choose_windows
 from jaxsep.stft_config import StftConfig
 from tests.helpers import TINY_OPENUNMIX, TINY_STFT, assert_one_line, random_arrays, settings_of
 
@@ -209,7 +209,7 @@ def test_one_network_that_looks_ahead_makes_all_go_in_windows():
     masker = OpenUnmixTargets(TINY_STFT, fields)
     assert masker.traits.windows is not None
     assert hash(masker) == hash(OpenUnmixTargets(TINY_STFT, fields))
-    assert windows_of(masker, 1) == OpenUnmixMasker(TINY_STFT, **SMALL).traits.windows
+    assert choose_windows(masker, 1) == OpenUnmixMasker(TINY_STFT, **SMALL).traits.windows
     assert masker.only(["vocals"]).traits.windows is None
     with pytest.raises(ValueError, match="hidden_size=7"):
         models.create("openunmix_targets", TINY_STFT, networks={"vocals": {"hidden_size": 7}})

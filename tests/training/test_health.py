@@ -13,7 +13,7 @@ from jaxsep import models, sharding
 from jaxsep.cli import main
 from jaxsep.files import absolute
 from jaxsep.models.lstm_scan import lstm_scan
-from jaxsep.training import failures, health
+from jaxsep.training import failed_steps, health
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from tests.helpers import TINY_STFT, batch_of, tiny_config
@@ -184,7 +184,7 @@ def test_health_shows_a_broken_run_and_replays_it(broken_run, capsys, monkeypatc
     monkeypatch.chdir(workdir.parent)
     assert main.main(["health", workdir.name]) == 0
     shown = capsys.readouterr().out
-    step = max(int(p.name) for p in (workdir / failures.FOLDER).iterdir())
+    step = max(int(p.name) for p in (workdir / failed_steps.FOLDER).iterdir())
     assert f"step {step} failed:" in shown and "lstm_1" in shown and "conspicuous" in shown
     assert (workdir / "health.png").stat().st_size > 10_000
     assert main.main(["health", workdir.name, f"--replay={step}"]) == 0
@@ -200,7 +200,7 @@ def test_what_cannot_be_replayed_is_said(broken_run, tmp_path, capsys):
     assert "no metrics.jsonl" in capsys.readouterr().err
     broken = tmp_path / "broken"
     shutil.copytree(workdir, broken)
-    step = max((broken / failures.FOLDER).iterdir(), key=lambda folder: int(folder.name))
+    step = max((broken / failed_steps.FOLDER).iterdir(), key=lambda folder: int(folder.name))
     [share] = step.glob("batch-*")
     share.write_bytes(share.read_bytes()[:1000])
     assert main.main(["health", str(broken), f"--replay={step.name}"]) == 2
@@ -239,8 +239,8 @@ def test_a_step_that_is_not_finite_is_left_out_named_and_saved(
         "step 3 is left out: forward, the input of normalise is not finite; 1 of 2 examples,"
         in caplog.text
     )
-    report = json.loads((tmp_path / failures.FOLDER / "3" / failures.REPORT).read_text())
+    report = json.loads((tmp_path / failed_steps.FOLDER / "3" / failed_steps.REPORT).read_text())
     assert [example["loss"] == "nan" for example in report["examples"]] == [False, True]
     assert report["examples"][1]["track"] in tiny_dataset.track_names("train")
-    _, cause, _ = failures.replay(absolute(tmp_path), 3)
+    _, cause, _ = failed_steps.replay(absolute(tmp_path), 3)
     assert cause == report["cause"]

@@ -5,8 +5,8 @@ import pytest
 
 from jaxsep import models
 from jaxsep.files import sha256_of
-from jaxsep.separation import stem_record
-from jaxsep.separation.stem_record import Making, Record, RecordError, digest_of
+from jaxsep.separation import song_record
+from jaxsep.separation.song_record import Making, SongRecord, SongRecordError, digest_of
 from tests.helpers import TINY_STFT
 
 MAKING = Making("model", {"format": "wav", "bit_depth": None})
@@ -17,28 +17,28 @@ def stems(tmp_path):
     paths = [tmp_path / "vocals.wav", tmp_path / "accompaniment.wav"]
     for path in paths:
         path.write_text(path.name, encoding="utf-8")
-    record = Record("source", "song.wav")
+    record = SongRecord("source", "song.wav")
     record.add(MAKING, {path.name: sha256_of(path) for path in paths}, seconds=2.5)
     record.write(tmp_path)
     return paths
 
 
 def test_it_is_read_as_it_was_written(tmp_path, stems):
-    record = stem_record.read(tmp_path)
+    record = song_record.read(tmp_path)
     assert record and (record.source, record.name) == ("source", "song.wav")
     assert record.holds(MAKING, stems)
     assert record.runs[0]["seconds"] == 2.5
-    assert stem_record.read(tmp_path / "elsewhere") is None
+    assert song_record.read(tmp_path / "elsewhere") is None
 
 
 @pytest.mark.parametrize("making", [Making("other", MAKING.options), Making("model", {})])
 def test_stems_of_another_model_or_other_options_are_others(tmp_path, stems, making):
-    record = stem_record.read(tmp_path)
+    record = song_record.read(tmp_path)
     assert record and not record.holds(making, stems)
 
 
 def test_a_missing_or_altered_stem_and_another_set_are_noticed(tmp_path, stems):
-    record = stem_record.read(tmp_path)
+    record = song_record.read(tmp_path)
     assert record and not record.holds(MAKING, stems[:1])
     stems[0].write_text("Vocals.wav", encoding="utf-8")
     assert not record.holds(MAKING, stems)
@@ -47,7 +47,7 @@ def test_a_missing_or_altered_stem_and_another_set_are_noticed(tmp_path, stems):
 
 
 def test_a_stem_belongs_to_the_last_run_alone(tmp_path, stems):
-    record = stem_record.read(tmp_path)
+    record = song_record.read(tmp_path)
     assert record
     record.add(Making("other", {}), {"vocals.wav": "1"}, seconds=1.0)
     assert [run["stems"].keys() for run in record.runs] == [{"accompaniment.wav"}, {"vocals.wav"}]
@@ -66,9 +66,9 @@ DAMAGED += [
 
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_record_is_one_error(tmp_path, text):
-    (tmp_path / stem_record.NAME).write_bytes(text.encode("latin-1"))
-    with pytest.raises(RecordError, match="damaged"):
-        stem_record.read(tmp_path)
+    (tmp_path / song_record.NAME).write_bytes(text.encode("latin-1"))
+    with pytest.raises(SongRecordError, match="damaged"):
+        song_record.read(tmp_path)
 
 
 def test_a_digest_tells_models_apart():

@@ -21,7 +21,7 @@ from jaxsep.version import __version__
 NAME = ".jaxsep.json"
 
 
-class RecordError(Exception):
+class SongRecordError(Exception):
     """A record can't be read; nobody knows whose stems they are."""
 
 
@@ -39,7 +39,7 @@ class Making:
 
 
 @dataclasses.dataclass
-class Record:
+class SongRecord:
     """The stems in a folder and how they were made.
 
     Attributes:
@@ -88,11 +88,11 @@ class Record:
         write_json(folder / NAME, {"source": source, "runs": self.runs})
 
 
-def read(folder: Path) -> Record | None:
+def read(folder: Path) -> SongRecord | None:
     """Reads the record of a folder; None if it has none.
 
     Raises:
-      RecordError: If it is damaged.
+      SongRecordError: If it is damaged.
     """
     try:
         value = read_json(folder / NAME)
@@ -103,11 +103,11 @@ def read(folder: Path) -> Record | None:
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("names and checksums are text")
         _ = [run["options"] for run in runs]
-        return Record(source["sha256"], source["name"], runs)
+        return SongRecord(source["sha256"], source["name"], runs)
     except FileNotFoundError:
         return None
     except (OSError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{folder / NAME}: damaged ({error})") from error
+        raise SongRecordError(f"{folder / NAME}: damaged ({error})") from error
 
 
 def digest_of(masker: Masker, variables: Mapping[str, Any]) -> str:

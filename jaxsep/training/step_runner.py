@@ -10,7 +10,7 @@ from etils import epath
 
 from jaxsep import sharding
 from jaxsep.processes import StopRequest
-from jaxsep.training import failures
+from jaxsep.training import failed_steps
 from jaxsep.training.log import TrainLog
 from jaxsep.training.setup import Setup
 from jaxsep.training.state import TrainState
@@ -117,7 +117,7 @@ class StepRunner:
     def _investigate(self, step: Step, *, is_last: bool) -> None:
         """Finds out why an update failed; the state is the one that the step began with."""
         with self._log.paused():
-            cause, layers = failures.investigate(
+            cause, layers = failed_steps.investigate(
                 self._workdir, self._setup, self.state, step.number, step.batch
             )
         self._log_layers(step, layers)
