@@ -203,7 +203,7 @@ def compare_trainings(args: argparse.Namespace, flags: list[str], folder: Path) 
         f"{' '.join([args.recipe, *flags])}, {args.steps} steps, seed {args.seed}",
         f"{len(moments)} kills: {'; '.join(moments)}",
         f"{trained - args.steps} steps repeated,"
-        f" {len([*killed.glob('damaged/*')])} checkpoints damaged",
+        f" {len([*killed.glob('damaged-*')])} checkpoints damaged",
         f"compared: {len(arrays)} arrays ({parameters} parameters, statistics, Adam's moments,"
         f" counters), {len(numbers[0])} numbers of metrics.jsonl and summary.json",
         f"result: {result if differences else 'identical'}",

@@ -42,7 +42,7 @@ def main() -> int:
     missing = []
     for cell in QUICK if args.quick else cells():
         path = runs / f"{cell.name}.json"
-        if path.exists() and not is_of(read_json(path), study.config(cell)):
+        if path.exists() and not is_of(read_json(path, allow_nan=True), study.config(cell)):
             return _fail(f"{path} is of another config; delete it to run it again")
         if not path.exists() and cell.name.startswith(args.only):
             missing.append(cell)

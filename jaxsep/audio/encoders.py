@@ -6,6 +6,7 @@ changes a WAV file to RF64 once it exceeds 4 GiB. Each encoder has `write` and `
 
 import contextlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -98,6 +99,9 @@ class FfmpegEncoder:
         codec, self._sample_format = form.samples[bit_depth]
         self._rate, self._layout, self._num_written = sample_rate, layout, 0
         self._is_closed = False
+        # FFmpeg calls Python to write, and an interrupt in there would be lost: no signals come to
+        # this thread.
+        self._thread = ThreadPoolExecutor(1)
         options = {"fflags": "bitexact", **form.options}
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("wb"))
@@ -119,6 +123,9 @@ class FfmpegEncoder:
             samples = ((samples >> 24) + 128).astype(np.uint8)
         elif self._sample_format == "s16":
             samples = (samples >> 16).astype(np.int16)
+        self._thread.submit(self._encode, samples).result()
+
+    def _encode(self, samples: np.ndarray) -> None:
         packed = np.ascontiguousarray(samples).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, self._sample_format, self._layout)
         frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
@@ -130,8 +137,12 @@ class FfmpegEncoder:
         """Writes what the encoder still has, and the length; a second time does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            with self._files:
-                self._container.mux(self._stream.encode(None))
+            with self._thread:
+                self._thread.submit(self._finish).result()
+
+    def _finish(self) -> None:
+        with self._files:
+            self._container.mux(self._stream.encode(None))
 
 
 class LibsndfileEncoder:

@@ -23,12 +23,11 @@ from jaxsep.audio.ffmpeg import FfmpegTrack
 from jaxsep.audio.part import Part
 from jaxsep.audio.sndfile import SndfileTrack
 from jaxsep.audio.timeline import Timeline
-from jaxsep.audio.track import LONGEST, AudioError, Track, UnknownFormatError
+from jaxsep.audio.track import LONGEST, LOUDEST, AudioError, Track, UnknownFormatError
 
 __all__ = ["STDIN", "AudioError", "AudioReader", "read_audio"]
 
 STDIN = Path("-")
-_LOUDEST = 1e6  # times full scale; beyond lies only what a broken program wrote
 _MOST_LINKS = 1_000  # of a chained file whose length is looked up beforehand
 
 
@@ -64,7 +63,7 @@ class AudioReader:
         self._audio_stream = audio_stream
         with contextlib.ExitStack() as stack:
             try:
-                file: Any = stack.enter_context(open(0 if self.path == STDIN else path, "rb"))
+                file: Any = stack.enter_context(_open(path))
                 if not file.seekable():
                     pipe, file = file, stack.enter_context(tempfile.TemporaryFile())
                     shutil.copyfileobj(pipe, file, 2**20)
@@ -129,7 +128,7 @@ class AudioReader:
         samples = "sample is" if self._unusable == 1 else "samples are"
         return [
             *self._notes,
-            f"{self._unusable:,} {samples} NaN, infinite or over {_LOUDEST:.0e} times full scale,"
+            f"{self._unusable:,} {samples} NaN, infinite or over {LOUDEST:.0e} times full scale,"
             f" the first at {self._first_unusable:.3f} s; silence stands in for it",
         ]
 
@@ -160,7 +159,7 @@ class AudioReader:
     def _finite_pieces(self) -> Iterator[np.ndarray]:
         position = 0
         for piece in self._pieces():
-            usable = np.abs(piece) <= _LOUDEST
+            usable = np.abs(piece) <= LOUDEST
             if not usable.all():
                 if not self._unusable:
                     first = int(np.argmin(usable.all(axis=1)))
@@ -189,6 +188,12 @@ class AudioReader:
         self._notes += [*timeline.notes(), *converter.notes]
         if len(self._links) == 1:
             self._notes += self._track.end_notes(timeline.position)
+
+
+def _open(path: str | os.PathLike[str]) -> Any:
+    """Opens a file, or standard input, which stays open afterwards."""
+    is_stdin = Path(path) == STDIN
+    return open(0 if is_stdin else path, "rb", closefd=not is_stdin)
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:

@@ -11,6 +11,9 @@ from jaxsep.audio.timeline import Timeline
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_536_000  # Hz
 MOST_CHANNELS = 64
 LONGEST = 7 * 24 * 3600  # seconds
+# Times full scale; beyond lies only what a broken program or cable made. Waveforms that are scaled
+# like 16-bit integers by mistake are within.
+LOUDEST = 1e5
 
 
 class AudioError(Exception):

@@ -33,6 +33,7 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from etils import epath
 
+    from jaxsep.convert.published import resolve
     from jaxsep.files import new_folder, read_json
     from jaxsep.models.files import ModelError, save_model
     from jaxsep.models.load import load_model
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"--provenance: {error}")
         return USAGE_ERROR
     try:
-        _, variables, info = load_model(args.model)
+        _, variables, info = load_model(resolve(args.model))
         if provenance is not None:
             info = dataclasses.replace(info, provenance=provenance)
         if args.licence is not None:

@@ -34,12 +34,13 @@ def add(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from jaxsep.convert.openunmix_export import ExportError, export_weights
+    from jaxsep.convert.published import resolve
     from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
 
     quiet_background_errors()
     try:
-        export_weights(args.model, args.output, file_format=args.format)
+        export_weights(resolve(args.model), args.output, file_format=args.format)
     except (ModelError, ExportError) as error:
         complain(str(error))
         return USAGE_ERROR

@@ -102,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
             if stems:
                 pictures["true vocals"] = picture_of(stems[0], rate, part)
             figures.save_pictures(output, pictures, title=title)
+    except ModelError as error:
+        complain(str(error))
+        return SOME_FAILED
     except OSError as error:
         complain(f"{output}: can't be written ({error.strerror})")
         return SOME_FAILED

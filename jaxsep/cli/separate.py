@@ -117,7 +117,11 @@ def run(args: argparse.Namespace) -> int:
         except (ModelError, OSError) as error:
             complain(f"--model: {error}")
             return USAGE_ERROR
-    folders = SongFolders(args.output, args.inputs, separator.stems, overwrite=args.overwrite)
+    try:
+        folders = SongFolders(args.output, args.inputs, separator.stems, overwrite=args.overwrite)
+    except OSError as error:
+        complain(f"{args.output}: can't be used ({error.strerror}); choose another --output")
+        return USAGE_ERROR
     codes = [_separate_song(args, separator, folders, index) for index in range(len(args.inputs))]
     if not any(codes):
         return 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxsep.cli.options import INTERRUPTED, SOME_FAILED, USAGE_ERROR, add_streamer, complain
+from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, add_streamer, complain
 from jaxsep.processes import StopRequest
 
 # Little-endian, as ffmpeg's -f, sox and arecord name and write them.
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         complain(describe_silenced(streamer.num_silenced))
     if limited:
         complain(f"{limited:,} samples limited to full scale; --format=f32le has room for all")
-    return code or (INTERRUPTED if stop.number else 0)
+    return code or (128 + stop.number if stop.number else 0)
 
 
 def read_blocks(

@@ -5,9 +5,7 @@ import ipaddress
 import math
 import os
 import secrets
-import signal
 import socket
-import sys
 import threading
 import webbrowser
 
@@ -75,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     address += f"?token={token}" if token else ""
     print(f"jaxsep studio: {address} (Ctrl-C ends it)", flush=True)
-    # Once the server has ended, it repeats the signal, which is to end the program in good order.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     limits = Limits(args.max_megabytes, args.max_minutes)
     try:
         with workspace() as folder:
@@ -88,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
                 http=Connection,
                 ws="none",
                 log_level="warning",
+                log_config=None,  # else handlers of others would close standard error
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
             uvicorn.Server(config).run(sockets=[server])

@@ -95,7 +95,7 @@ def train(config: Any, workdir: str | None) -> int:
         print(describe(summary, folder))
     if summary["ended"] == "SIGINT":
         return 130
-    if use_band and summary["ended"] != "SIGTERM" and not is_remote(folder):
+    if use_band and summary["ended"] in (FINISHED, STOPPED_EARLY) and not is_remote(folder):
         print(demo.separate_example(Path(folder)))
     return 0
 

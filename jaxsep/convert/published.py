@@ -8,10 +8,8 @@ from etils import epath
 
 from jaxsep.convert import spleeter
 from jaxsep.models.files import ModelError
-from jaxsep.models.load import OWN
 
 SPLEETER = "spleeter-2stems"
-NAMES = (OWN, SPLEETER)
 
 
 def resolve(path: epath.PathLike) -> epath.PathLike:

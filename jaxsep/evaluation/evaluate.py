@@ -13,13 +13,13 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import google_crc32c
-import numpy as np
 from tqdm import tqdm
 
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.evaluation.bsseval import MUSEVAL, read_score, score_track, use_one_thread
 from jaxsep.evaluation.methods import Method, load
 from jaxsep.files import write_json
+from jaxsep.models.files import ModelError
 from jaxsep.processes import ignored_interrupts, worker_pool
 
 LONGEST_NAME = 255  # bytes that file systems allow
@@ -70,7 +70,7 @@ def evaluate(
       tracks: of one split.
       methods: to score.
       output: folder of the scores; see the module.
-      version: of BSS Eval, as in `scores.score_track`.
+      version: of BSS Eval, as in `bsseval.score_track`.
       workers: processes. Each needs some 1 GB for every minute of stereo.
 
     Returns:
@@ -118,9 +118,10 @@ def evaluate(
                     problems.append(_problem(track, error))
                     continue
                 for job in jobs:
-                    estimates = job.method.separate(recording)
-                    if not all(np.isfinite(wave).all() for wave in estimates.values()):
-                        problems.append(_problem(track, f"{job.method.name} isn't finite"))
+                    try:
+                        estimates = job.method.separate(recording)
+                    except ModelError as error:
+                        problems.append(_problem(track, f"{job.method.name}: {error}"))
                         continue
                     arguments = (track.name, recording.stems, estimates, recording.sample_rate)
                     with ignored_interrupts():

@@ -24,7 +24,7 @@ METRICS = {
 REPORT, MARK = "scores.md", "<!-- by jaxsep evaluate -->\n\n"
 AVERAGES = {"median": np.nanmedian, "mean": np.nanmean}
 
-# Documents of `scores.score_track`, by method and track.
+# Documents of `bsseval.score_track`, by method and track.
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -73,7 +73,7 @@ def write_report(output: Path, methods: Sequence[str], tracks: Sequence[Track]) 
     Other methods that were scored there earlier on all these tracks are in it as well.
 
     Args:
-      output: folder of `evaluation.evaluate`.
+      output: folder of `evaluate.evaluate`.
       methods: that were scored; the first is the unprocessed mixture.
       tracks: of one split. Those that not all of the methods have a score of are left out.
     """
@@ -100,7 +100,7 @@ def check_report(output: Path) -> None:
 def read_scores(
     output: Path, methods: Sequence[str], tracks: Sequence[Track]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Reads scores as `evaluation.evaluate` wrote them: by method and name of the track."""
+    """Reads scores as `evaluate.evaluate` wrote them: by method and name of the track."""
     return {
         method: {
             track.name: read_score(path)

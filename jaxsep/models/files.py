@@ -6,7 +6,6 @@ damaged model is refused. It is written last: a folder without a config that fit
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -198,7 +197,7 @@ def make_plan(source: epath.Path, info: ModelInfo, dtype: str) -> Plan:
         raise ModelError(f"{source}: its parameters are of the unknown type {dtype!r:.20}")
     try:
         masker = models.create(stft=info.stft, **info.masker)
-        tree = jax.eval_shape(functools.partial(models.init, masker), jax.random.key(0))
+        tree = jax.eval_shape(lambda: models.init(masker, jax.random.key(0)))
     except Exception as error:  # what an impossible field raises depends on the layer it is for
         raise ModelError(f"{source}: unknown model ({first_line(error)})") from error
     leaves: dict[Any, Any] = traverse_util.flatten_dict(tree, sep="/")

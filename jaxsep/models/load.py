@@ -31,8 +31,7 @@ def load_model(path: epath.PathLike) -> Model:
     path = absolute(WEIGHTS / OWN if str(path) == OWN and not Path(OWN).exists() else path)
     if not path.is_dir():
         raise ModelError(
-            f"{path}: no such folder; give a model's folder, the workdir of a training, {OWN} or"
-            " spleeter-2stems"
+            f"{path}: no such folder; give a model's folder, the workdir of a training or {OWN}"
         )
     if orbax_reader.is_checkpoint(path):
         return orbax_reader.read_checkpoint(path)

@@ -36,7 +36,7 @@ def claim(
 ) -> Iterator[SongRecord]:
     """Keeps a folder for a song's stems, and yields their record.
 
-    What is raised inside leaves no unfinished files, nor the folder if it is new.
+    What is raised inside leaves no unfinished files, nor folders that are new.
 
     Args:
       song: Path of the song.
@@ -50,7 +50,7 @@ def claim(
       OSError: If the folder can't be written.
     """
     digest = source_digest(song)
-    is_new = not folder.is_dir()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(song, folder, digest):
@@ -66,14 +66,15 @@ def claim(
             try:
                 yield record
             except BaseException:
-                clear_parts(folder)
+                with contextlib.suppress(OSError):
+                    clear_parts(folder)
                 if not had_record and is_free(folder, set()):  # nothing but `begin` wrote it
                     _remove(folder / song_record.NAME)
                 raise
     except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # what holds something stays
+            for path in made:
+                path.rmdir()
         raise
 
 

@@ -11,13 +11,13 @@ import soxr
 from etils import epath
 from jaxtyping import Float
 
+from jaxsep.audio.track import LOUDEST
 from jaxsep.models.load import OWN, load_model
 from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.processes import refuse_forked_jax
 from jaxsep.separation.session import Session
 from jaxsep.separation.song_record import digest_of
 from jaxsep.separation.waveforms import (
-    LOUDEST,
     check_estimates,
     check_format,
     check_waveform,

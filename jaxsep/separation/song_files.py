@@ -101,7 +101,7 @@ def separate_file(
 def _check_targets(song: Path, targets: list[Path], *, may_replace: bool) -> None:
     """Raises OutputExistsError if a stem is there and may not be replaced."""
     for target in targets:
-        if target.exists() and target.samefile(song):
+        if target.exists() and song.exists() and target.samefile(song):
             raise OutputExistsError(f"{target} is the song itself; choose another --output")
         if os.path.lexists(target) and not may_replace:
             raise OutputExistsError(

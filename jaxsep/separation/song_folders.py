@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxsep.audio.reader import STDIN
 from jaxsep.audio.writer import FORMATS
 from jaxsep.console import as_utf8, composed
 from jaxsep.files import sha256_of
@@ -164,7 +165,7 @@ def base_name(song: Path) -> str:
 
     Bytes that aren't UTF-8 become `_`; what is longer than 240 bytes is cut off.
     """
-    name = "stdin" if song.name == "-" else song.stem
+    name = "stdin" if song == STDIN else song.stem
     name = re.sub(r"[\ud800-\udfff]", "_", as_utf8(name))
     name = name.encode()[:LONGEST].decode(errors="ignore")
     return _for_system(name if name.strip(".") else "_")
@@ -182,6 +183,8 @@ def portable_name(name: str) -> str:
 
 def source_digest(song: Path) -> str | None:
     """Identifies a song by the SHA-256 of its file; None for a pipe and what can't be read."""
+    if song == STDIN:
+        return None
     try:
         status = song.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -13,10 +13,7 @@ SAMPLE_RATES = (LOWEST_RATE, HIGHEST_RATE)  # Hz
 CHANNELS = (1, MOST_CHANNELS)
 BLOCK_FRAMES = (1, 1024)
 
-# Times full scale. What is louder is no sound: a broken program or cable made it. Whole waveforms
-# may be scaled like 16-bit integers by mistake, which changes nothing but the stems' level; a
-# stream would remember a click for minutes.
-LOUDEST = 1e5
+# Times full scale. Less than `LOUDEST`, for a stream would remember a click for minutes.
 LOUDEST_IN_STREAM = 1e2
 
 

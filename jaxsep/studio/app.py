@@ -29,8 +29,10 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        studio.close()
+        try:
+            yield
+        finally:
+            studio.close()
 
     app = FastAPI(
         title="jaxsep studio",

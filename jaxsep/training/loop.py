@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -52,9 +53,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains a masker and scores it, continuing where an earlier run in `folder` ended.
 
-    A first Ctrl-C or SIGTERM, on any of the processes, lets the steps in hand end and saves a
-    checkpoint; a second one doesn't wait. Either way, and also after a crash, the next run ends
-    with the parameters of an undisturbed one.
+    A first Ctrl-C, SIGTERM or SIGHUP, on any of the processes, lets the steps in hand end and
+    saves a checkpoint; a second one doesn't wait. Either way, and also after a crash, the next run
+    ends with the parameters of an undisturbed one.
 
     Args:
       setup: Training of `setup.set_up`; its state is donated.
@@ -119,6 +120,7 @@ def _restore_or_begin(checkpointer: Checkpointer, setup: Setup) -> tuple[TrainSt
     if (restored := checkpointer.restore_latest(setup.state)) is None:
         return setup.state, Totals()
     state, metadata = restored
+    jax.tree.map(lambda leaf: leaf.delete(), setup.state)  # as a step would, which donates it
     logging.warning(
         "going on at step %d: parameters, optimizer and position in the data are as %d process(es)"
         " with %d device(s) left them; now %d and %d",
@@ -163,8 +165,10 @@ def _validate(setup: Setup, runner: StepRunner, totals: Totals, log: TrainLog) -
     )
     if score is None:
         return None
-    totals.scores.append(score)
     log.write(runner.number, {"validation/sdr": score})
+    if not math.isfinite(score):  # nothing is better or worse than that
+        return None
+    totals.scores.append(score)
     if plan.plateau_patience:
         scale = optimizer.plateau_scale(
             totals.scores, patience=plan.plateau_patience, factor=plan.plateau_factor

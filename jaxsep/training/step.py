@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxsep.data.records import REQUIRED_TARGETS
+from jaxsep.data.input_pipeline import STEMS
 from jaxsep.models.masker import Masker
 from jaxsep.sharding import batch_sharding, replicated, split_batch
 from jaxsep.spectrogram import analyse
@@ -17,8 +17,6 @@ from jaxsep.stft_config import StftConfig
 from jaxsep.training.losses import LossFn, error_energy
 from jaxsep.training.optimizer import learning_rate, skip_update
 from jaxsep.training.state import TrainState
-
-STEMS = ("mixture", *REQUIRED_TARGETS)
 
 Batch = dict[str, jax.Array]
 VOCALS = 0  # place of the only target that is trained, see `check_masker`

@@ -66,7 +66,7 @@ def validate(
     """Scores a masker on the validation split.
 
     Args:
-      eval_step: of `train_step.make_eval_step`.
+      eval_step: of `step.make_eval_step`.
       variables: of the masker.
       dataset: may lack the split.
       batch_size: of all processes together.

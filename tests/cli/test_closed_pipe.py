@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_closed_pipe_gives_code_1(tiny_workdir):

@@ -9,6 +9,8 @@ from jaxsep.audio.reader import AudioReader
 from jaxsep.cli.main import main
 from tests.helpers import encode, read_all, tones
 
+pytestmark = pytest.mark.slow
+
 STEMS = ("vocals", "accompaniment")
 
 

@@ -124,6 +124,7 @@ def test_it_draws_models_beside_the_truth(tiny_workdir, songs, capsys):
     assert len(list(songs.iterdir())) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silent", "one sample", "mono", "six channels"])
 def test_any_song_can_be_drawn(tiny_workdir, tmp_path, kind):
     rate, channels = {"mono": (8000, 1), "six channels": (96000, 6)}.get(kind, (44100, 2))
@@ -186,6 +187,7 @@ def test_a_missing_folder_is_one_line_and_code_1(tiny_workdir, songs, capsys):
     assert errors.count("\n") == 1 and "missing/out.png: can't be written" in errors
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_code_1_and_leaves_nothing(tiny_workdir, songs):
     before = set(songs.iterdir())
     # A limit on file size fails as a full disk does, and any user can set it.

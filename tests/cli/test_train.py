@@ -17,6 +17,7 @@ def test_a_data_set_that_is_not_there_is_an_error_of_one_line(tmp_path):
     assert len(result.stderr.splitlines()) == 1 and "no prepared data set" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

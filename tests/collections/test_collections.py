@@ -107,6 +107,7 @@ def test_musdb18_hq_is_read_and_its_own_validation_tracks_are_used(tmp_path):
         np.testing.assert_allclose(song.stems["vocals"], vocals, atol=1e-4)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize(
     ("channels", "samples", "message"), [(1, RATE, "channels: "), (2, 4000, "samples: ")]
@@ -160,6 +161,7 @@ def test_the_band_as_audio_is_a_stems_folder_with_the_same_sound(tmp_path):
         np.testing.assert_allclose(theirs.stems[name], stem, atol=2**-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
@@ -178,6 +180,7 @@ def test_wrong_input_is_one_line_and_code_2(tmp_path, module, arguments, message
     assert len(result.stderr.splitlines()) == 1 and message in result.stderr
 
 
+@pytest.mark.slow
 def test_another_length_of_the_same_songs_is_another_data_set(tmp_path):
     arguments = ("synthetic", "--num_tracks=1", f"--output={tmp_path / 'out'}")
     assert prepare(*arguments, "--duration=2").returncode == 0

@@ -157,6 +157,7 @@ def test_unvaried_songs_keep_their_own_accompaniment(band):
         assert any(fits)
 
 
+@pytest.mark.slow
 def test_strangers_are_mixed_at_the_levels_asked_for(tones):
     mixing = dataclasses.replace(UNVARIED, min_vocals_db=-9.0, max_vocals_db=-3.0)
     levels = []
@@ -166,6 +167,7 @@ def test_strangers_are_mixed_at_the_levels_asked_for(tones):
     assert -9.1 < min(levels) < -7 and -5 < max(levels) < -2.9
 
 
+@pytest.mark.slow
 def test_what_is_no_more_than_noise_is_not_raised_to_a_voice(tmp_path):
     dataset = prepare_waveforms(Tones(vocals_gain=0.02), tmp_path / "data")
     mixing = dataclasses.replace(UNVARIED, min_vocals_db=0.0, max_vocals_db=0.0)
@@ -203,6 +205,7 @@ def test_a_room_adds_a_tail_below_the_voice(tones):
         assert tail.any() and np.square(tail).mean() < np.square(voice).mean()
 
 
+@pytest.mark.slow
 def test_each_part_of_a_drum_set_is_drawn_by_itself(tmp_path):
     dataset = prepare_waveforms(
         Tones(stems=("vocals", "drums", "bass")),

@@ -118,6 +118,7 @@ def test_there_is_a_mask_for_each_target_channel_and_bin(kind, channels):
     assert hash(masker) == hash(models.create(name, stft_of(channels), **fields))
 
 
+@pytest.mark.slow
 @ALL
 def test_masks_are_finite_and_each_targets_own(kind):
     made = make(kind)
@@ -153,6 +154,7 @@ def test_gradients_reach_later_frames_only_in_windows_and_other_examples_never(k
     assert (gradient[0, SHORT:].max() == 0) == ROWS[kind].causal
 
 
+@pytest.mark.slow
 @ALL
 def test_what_happens_in_training_alone_is_said(kind):
     made = make(kind)
@@ -189,6 +191,7 @@ def test_a_quieter_song_gets_the_same_masks_unless_the_network_knows_levels(kind
     assert bool(np.abs(loud - quiet).max() > 1e-3) == ROWS[kind].knows_levels
 
 
+@pytest.mark.slow
 @ALL
 def test_padding_does_not_change_the_masks_before_it(kind):
     made = make(kind)
@@ -200,6 +203,7 @@ def test_padding_does_not_change_the_masks_before_it(kind):
     np.testing.assert_allclose(masks[1], made.masks(made.mixture)[1], atol=1e-5)
 
 
+@pytest.mark.slow
 @ALL
 def test_silence_has_finite_masks_and_gradients(kind):
     made = make(kind)
@@ -212,6 +216,7 @@ def test_silence_has_finite_masks_and_gradients(kind):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.slow
 @ALL
 def test_bfloat16_gives_about_the_same_masks(kind):
     made = make(kind)

@@ -147,7 +147,7 @@ FORGED = {
     "fewer than no units": ({"masker": {**INFO.masker, "hidden_size": -4}}, ""),
     "no units": ({"masker": {**INFO.masker, "hidden_size": 0}}, ""),
     "other units": ({"masker": {**INFO.masker, "hidden_size": 5}}, "aren't those of its model"),
-    "many units": ({"masker": {**INFO.masker, "hidden_size": 10**6}}, "aren't those of its model"),
+    "many units": ({"masker": {**INFO.masker, "hidden_size": 10**6}}, "must be a whole number"),
     "no format of sound": ({"stft": None}, "not a model's"),
     "an endless window": ({"stft": {"n_fft": float("inf")}}, ""),
     "a text as rate": ({"stft": {"sample_rate": "8000"}}, "sample_rate"),

@@ -87,6 +87,7 @@ def test_lstm_scan_equals_flax(reverse):
     np.testing.assert_allclose(ours, rnn.apply(variables, x), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [math.inf, 0.5])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse, limit):

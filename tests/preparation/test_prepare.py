@@ -48,6 +48,7 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path):
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_is_finished_by_the_next_run(tmp_path):
     command = [sys.executable, "-m", "data_prep.synthetic", "--num_tracks=12", "--duration=8"]
     command += ["--sample_rate=8000", "--n_fft=256", "--hop_length=64", "--workers=2"]
@@ -144,6 +145,7 @@ class BandWithABadTrack:
         return tiny_band().load(track)
 
 
+@pytest.mark.slow
 def test_a_bad_track_stops_the_preparation_or_is_skipped_and_listed(tmp_path):
     source = BandWithABadTrack()
     with pytest.raises(PreparationError, match=f"train/{source.bad.name}: is broken in two lines"):

@@ -19,6 +19,8 @@ from recipes import arranger, bands, mixdown
 from recipes.arranger import DRUMS, FAMILIES, HELD_OUT, VOICES
 from recipes.sources import RATE
 
+pytestmark = pytest.mark.slow
+
 # Debian's mma, and a soundfont of 6 MB in place of the recipe's 200.
 MMA, FONT = Path("/usr/bin/mma"), Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 GROOVES = ("", "1", "Plus", "Fill", "Intro", "End")

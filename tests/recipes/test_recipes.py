@@ -38,6 +38,8 @@ from recipes import (
 from recipes.melody import FRAME, Melody, Note
 from recipes.sources import BACKING, MADE, RATE, SourceError, is_held_out
 
+pytestmark = pytest.mark.slow
+
 PLAIN = melody.Manner(5.5, 0.0, 0.3, 0.06, 0.9, 0.0, 0.0, 3.0)
 
 

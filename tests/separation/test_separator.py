@@ -42,6 +42,7 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     return np.asarray(sound[side : side + samples])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("samples", [1, 63, 8192, 30_001])
 def test_blocks_give_what_the_whole_song_gives(samples, bidirectional):
@@ -61,6 +62,7 @@ def make_windowed(window_frames: int, overlap_frames: int) -> Separator:
     return Separator(masker, models.init(masker, jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_windows_give_nearly_what_the_whole_song_gives():
     separator, waveform = make_windowed(64, 16), noise(30_001, 1)
     whole = separate_at_once(separator, waveform)

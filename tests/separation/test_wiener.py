@@ -28,6 +28,7 @@ def split(mixture: np.ndarray, sources: int) -> np.ndarray:
     return np.moveaxis(shares, -1, 0) * mixture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("level", [1.0, 1000.0])
 def test_refined_estimates_add_up_to_the_mixture(channels, level):
@@ -71,6 +72,7 @@ def test_targets_are_refined_in_windows(residual):
     np.testing.assert_allclose(found, np.concatenate(halves, axis=1), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_separator_refines_and_stems_add_up(bidirectional):
     config = StftConfig(sample_rate=8000, channels=2, n_fft=256, hop_length=64)

@@ -162,6 +162,7 @@ def test_a_dropped_song_is_separated_played_and_saved(page, song, tiny_workdir, 
     assert download.value.path().read_bytes().startswith(b"PK")
 
 
+@pytest.mark.slow
 def test_all_tracks_stay_together_to_the_sample(page, song):
     separate(page, song)
     page.get_by_role("button", name="Play").click()  # a page must be touched before it may sound
@@ -192,6 +193,7 @@ def test_a_track_is_as_loud_as_its_slider(page, song):
     wait_until(page, lambda: page.evaluate(GAINS) == pytest.approx(wanted, abs=1e-3))
 
 
+@pytest.mark.slow
 def test_one_listens_while_it_separates_and_can_cancel(page, tmp_path):
     path = tmp_path / "long.wav"
     minutes = 19
@@ -209,6 +211,7 @@ def test_one_listens_while_it_separates_and_can_cancel(page, tmp_path):
     expect(page.locator("#player")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_one_can_seek_and_loop(page, song):
     separate(page, song)
     views = page.locator(".views").first

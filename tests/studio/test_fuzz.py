@@ -22,6 +22,8 @@ from jaxsep.studio.app import make_app
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.queue import Limits, Studio
 
+pytestmark = pytest.mark.slow
+
 quickly = settings(
     max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

@@ -59,6 +59,7 @@ def test_each_layer_tells_its_numbers_in_order(kind, layers):
     assert health.find_cause(seen["layers"], order, seen["loss"]) is None
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_give_the_numbers_of_the_whole():
     whole, _ = examine("lstm")
     parts, _ = examine("lstm", grad_accum_steps=2)
@@ -107,6 +108,7 @@ def with_weight(layer: str, name: str, value: float):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

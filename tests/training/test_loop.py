@@ -45,6 +45,7 @@ def test_training_leaves_all_that_separation_needs(tiny_dataset, tmp_path, recip
     assert separator(np.zeros((800, 2), np.float32), 8000)["vocals"].shape == (800, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_what_is_restored_predicts_as_what_was_trained(tiny_dataset, tmp_path, bidirectional):
     config = tiny_config(tiny_dataset, **{"model.bidirectional": bidirectional})
@@ -94,6 +95,7 @@ ALL_FEATURES = {
 }
 
 
+@pytest.mark.slow
 def test_average_bfloat16_accumulation_and_plateau_survive_a_crash(
     tiny_dataset, tmp_path, monkeypatch
 ):
@@ -122,6 +124,7 @@ def test_training_stops_early_and_stays_stopped(tiny_dataset, tmp_path, monkeypa
         assert summary["checkpoint"].endswith("checkpoints/1")
 
 
+@pytest.mark.slow
 def test_a_data_set_that_vanishes_stops_the_training_and_leaves_its_checkpoints(
     tiny_dataset, tmp_path, monkeypatch
 ):
@@ -141,6 +144,7 @@ def test_a_data_set_that_vanishes_stops_the_training_and_leaves_its_checkpoints(
     assert load_model(tmp_path / "workdir").info.step == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_training_and_leaves_its_checkpoints(
     whole_training, tiny_dataset, tmp_path, monkeypatch
 ):
@@ -291,6 +295,7 @@ def empty_metadata(checkpoint):
 DAMAGES = [flip_a_byte, cut_off, lose_half, change_a_digit, empty_metadata]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     whole_training, tiny_dataset, tmp_path, caplog, damage
@@ -304,6 +309,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     jax.tree.map(np.testing.assert_array_equal, whole_training, restored(tmp_path, 6))
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_across_interruptions(tiny_dataset, tmp_path, monkeypatch):
     scores = iter([5.0, 9.0, 7.0, 6.0, 8.0])
     monkeypatch.setattr(loop, "validate", lambda *_, **__: (next(scores), 0.0))

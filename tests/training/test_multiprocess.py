@@ -14,6 +14,8 @@ import pytest
 
 from jaxsep.models.load import load_model
 
+pytestmark = pytest.mark.slow
+
 DEVICES = "--xla_force_host_platform_device_count"
 
 

@@ -127,6 +127,7 @@ def test_decay_is_added_to_the_gradient_behind_the_clipping():
         np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights_and_statistics(
     tiny_dataset, tmp_path, monkeypatch
 ):

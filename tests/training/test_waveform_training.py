@@ -55,6 +55,7 @@ def test_mixing_that_makes_no_sense_is_refused(band, tmp_path, field, value):
         train_and_evaluate(config, epath.Path(tmp_path))
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_stems_in_the_memory_of_the_device(band, tmp_path):
     config = tiny_config(band)
     for name, on_device in (("files", False), ("memory", True)):
