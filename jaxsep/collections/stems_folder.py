@@ -1,4 +1,4 @@
-"""Songs laid out as `train|validation|test/<track>/<stem>.{wav,flac,ogg,mp3}`."""
+"""Songs laid out as `train|validation|test/<track>/<stem>.wav`, or in another format of audio."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,8 @@ from jaxsep.collections.source import (
 )
 
 STEMS = ("vocals", "accompaniment", "drums", "bass", "other")
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+OTHER_NAMES = {"instrumental": "accompaniment", "no_vocals": "accompaniment"}
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".m4a", ".opus", ".w64", ".wma")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,19 +51,28 @@ class StemsFolder:
 
     def _describe(self, folder: Path, split: str) -> Track:
         # In training the mixture is the sum of the stems, whatever was released.
-        wanted = STEMS if split == "train" else ("mixture", *STEMS)
+        unused = {"mixture"} if split == "train" else set()
         files = [
             path
             for path in sorted(folder.iterdir())
-            if path.stem in wanted and path.suffix.lower() in EXTENSIONS
+            if path.suffix.lower() in EXTENSIONS
+            and not is_hidden(path)
+            and _stem_of(path) not in unused
         ]
+        if not any(_stem_of(path) in ("mixture", *STEMS) for path in files):
+            files = []  # other sound than stems
         names = tuple(str(path.relative_to(self.root)) for path in files)
         return Track(folder.name, split, audio_seconds(files), names)
 
     def load(self, track: Track) -> Song:
         waveforms, rates = {}, {}
         for file in track.files:
-            stem = Path(file).stem
+            stem = _stem_of(Path(file))
+            if stem not in ("mixture", *STEMS):
+                raise TrackError(
+                    f"has {Path(file).name}, which is no stem ({', '.join(STEMS)}); mix it into"
+                    " other, or take it out"
+                )
             if stem in waveforms:
                 raise TrackError(f"has two files for the stem {stem!r}")
             try:
@@ -75,3 +85,9 @@ class StemsFolder:
         if not waveforms:
             raise TrackError(f"has no stems ({', '.join(STEMS)})")
         return Song(waveforms, mixture, next(iter(rates.values())))
+
+
+def _stem_of(path: Path) -> str:
+    """Names the stem that a file holds, whatever the case of its name."""
+    name = path.stem.lower()
+    return OTHER_NAMES.get(name, name)

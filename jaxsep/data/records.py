@@ -32,6 +32,7 @@ UNFINISHED = ".unfinished"  # folder in the data set's own for what isn't finish
 REQUIRED_TARGETS = ("vocals", "accompaniment")
 STATISTICS = "statistics.json"
 STATISTICS_FIELDS = ("mean", "std", "log_mean", "log_std")
+_WAY_OUT = "copy it again, or delete the data set and prepare it again"
 FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
@@ -157,8 +158,15 @@ class Dataset:
         Returns:
           `mean` and `std` of the magnitudes, and `log_mean` and `log_std` of
           `log(magnitude + magnitude_floor)`: float32 `[bins]` each.
+
+        Raises:
+          DatasetError: They aren't those that were written.
         """
-        statistics = read_json(self.path / STATISTICS)
+        file = self.path / STATISTICS
+        wanted = self.manifest.get("statistics_sha256")  # older data sets have none
+        if wanted and hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
+            raise DatasetError(f"{file}: damaged, it fails its checksum; {_WAY_OUT}")
+        statistics = read_json(file)
         return {name: np.array(statistics[name], np.float32) for name in STATISTICS_FIELDS}
 
 
@@ -181,21 +189,20 @@ def load_dataset(data_dir: epath.PathLike) -> Dataset:
     try:
         manifest = parse_json(text)
         version = manifest["format_version"]
-        _ = manifest["splits"], manifest["settings"]["stft"]
-    except (ValueError, KeyError, TypeError) as error:
+        dataset = Dataset(path, manifest, hashlib.sha256(text).hexdigest())
+        _ = dataset.stft, dataset.targets
+        shards = [shard for info in manifest["splits"].values() for shard in info["shards"]]
+        sizes = {path / str(shard["file"]): int(shard["bytes"]) for shard in shards}
+        for split in manifest["splits"]:
+            _ = dataset.num_tracks(split), dataset.track_names(split), dataset.stem_records(split)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path / MANIFEST}: damaged, or not jaxsep's ({error!r})") from error
     if version != FORMAT_VERSION:
         raise DatasetError(
             f"{path}: written in format {version}, this jaxsep reads {FORMAT_VERSION};"
             " prepare the data set again"
         )
-    dataset = Dataset(path, manifest, hashlib.sha256(text).hexdigest())
-    for info in manifest["splits"].values():
-        for shard in info["shards"]:
-            file = path / shard["file"]
-            if not file.exists() or file.stat().length != shard["bytes"]:
-                raise DatasetError(
-                    f"{file}: missing or cut off; copy it again, or delete {path} and prepare the"
-                    " data set again"
-                )
+    for file, size in sizes.items():
+        if not file.exists() or file.stat().length != size:
+            raise DatasetError(f"{file}: missing or cut off; {_WAY_OUT}")
     return dataset

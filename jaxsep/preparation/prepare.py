@@ -22,7 +22,7 @@ from tqdm import tqdm
 from jaxsep.collections.source import SPLITS, PreparationError, Source, Track
 from jaxsep.data import records, tfrecord
 from jaxsep.data.mix_plan import draw_partners
-from jaxsep.files import read_json, write_json
+from jaxsep.files import read_json, sha256_of, write_json
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.job import claim_folder, describe_job
 from jaxsep.preparation.shards import (
@@ -189,6 +189,7 @@ def _finish(
     manifest = {
         **job,
         "jaxsep_version": __version__,
+        "statistics_sha256": sha256_of(output / records.STATISTICS),
         "scaling": "none: librosa's convention, a full-scale sine has magnitude n_fft / 4",
         "splits": splits,
         "sources": [track for marker in markers.values() for track in marker["tracks"]],

@@ -32,6 +32,7 @@ from jaxsep.training.state import TrainState
 
 DAMAGED = "damaged-{step}"  # folder in the workdir for what could not be restored
 KEEP_LATEST = 2
+FORMAT = 2  # of what only training needs; 1 had no plateau in the optimizer's state
 
 
 class Checkpointer:
@@ -76,6 +77,7 @@ class Checkpointer:
             with _as_os_error(self._workdir / MODEL, "saved"):
                 save_model(self._workdir / MODEL, describe(metadata, step=step), model)
         self._scores[step] = score
+        metadata = {**metadata, "training_format": FORMAT}
         metadata = sign({"model": model, "training": training}, metadata)
         with _as_os_error(self._folder, "saved"):
             self._manager.save(
@@ -97,9 +99,10 @@ class Checkpointer:
           state: any state of the right shapes and shardings.
 
         Raises:
-          ModelError: if none of those that are there is sound, or the processes don't agree
-            on which is.
+          ModelError: None of those that are there is sound, the processes don't agree on which is,
+            or another version of jaxsep saved them.
         """
+        self._refuse_other_formats()
         restored, problems = None, {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -126,6 +129,18 @@ class Checkpointer:
             multihost_utils.sync_global_devices("damaged checkpoints are away")
             self._manager.reload()
         return restored
+
+    def _refuse_other_formats(self) -> None:
+        for path in step_folders(self._workdir):
+            try:
+                found = read_metadata(path).get("training_format", 1)
+            except ModelError:
+                continue  # damaged, as `restore_latest` will say
+            if found != FORMAT:
+                raise ModelError(
+                    f"{self._workdir}: another version of jaxsep began this training, and this one"
+                    " can't go on with it; it still separates, but train in another --workdir"
+                )
 
     def _restore(self, step: int, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         path = self._folder / str(step)

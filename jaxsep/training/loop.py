@@ -79,6 +79,7 @@ def train(
     workdir.claim(folder, setup.identity)
     with StopRequest("saving after the steps in hand") as stop:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(workdir.lock(folder))
             checkpointer = stack.enter_context(contextlib.closing(Checkpointer(folder)))
             state, totals = _restore_or_begin(checkpointer, setup)
             log = TrainLog(

@@ -1,17 +1,21 @@
 """A training's folder belongs to that training: its config, its data."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import filelock
 import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxsep.data import records
-from jaxsep.files import read_json, write_json
+from jaxsep.files import is_remote, read_json, write_json
 from jaxsep.version import __version__
 
 CONFIG = "config.json"
+PATTERNS = "[]*?{}"
 # Fields that change neither the numbers nor what they mean.
 MAY_CHANGE = (
     "data_dir",
@@ -55,6 +59,11 @@ def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
         don't share the folder.
       OSError: The folder can't be written.
     """
+    if not is_remote(workdir) and (found := set(PATTERNS) & set(str(workdir))):
+        raise WorkdirError(
+            f"{workdir}: Orbax takes {' '.join(sorted(found))} in a path for a pattern and couldn't"
+            " restore what it saves there; use another --workdir"
+        )
     file = workdir / CONFIG
     if file.exists():
         there, here = _flatten(read_json(file, allow_nan=True)), _flatten(identity)
@@ -73,6 +82,27 @@ def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
             f"{workdir} isn't the same folder for all processes; use a file system that they share,"
             " or a bucket"
         )
+
+
+@contextlib.contextmanager
+def lock(workdir: epath.Path) -> Iterator[None]:
+    """Keeps other trainings out of a workdir that `claim` has made, until the end or a crash.
+
+    A bucket knows no locks: there, two trainings of one config would overwrite each other's files.
+
+    Raises:
+      WorkdirError: Another training is at work there.
+    """
+    if is_remote(workdir) or jax.process_index():
+        yield
+        return
+    try:
+        with filelock.FileLock(workdir / ".lock", blocking=False):
+            yield
+    except filelock.Timeout as error:
+        raise WorkdirError(
+            f"{workdir}: another training is at work there; wait for it, or use another --workdir"
+        ) from error
 
 
 def describe(config: dict[str, Any], dataset: records.Dataset) -> dict[str, Any]:

@@ -76,6 +76,27 @@ def test_stems_folder_names_a_doubled_stem_and_a_text_file(tmp_path):
         source.load(source.tracks()[0])
 
 
+def test_stems_folder_uses_names_in_any_case_and_other_words_for_the_accompaniment(tmp_path):
+    write(tmp_path / "train" / "a" / "Vocals.WAV")
+    write(tmp_path / "train" / "a" / "Instrumental.aiff")
+    write(tmp_path / "train" / "b" / "vocals.flac")
+    write(tmp_path / "train" / "b" / "no_vocals.ogg")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    for track in source.tracks():
+        assert source.load(track).stems.keys() == {"vocals", "accompaniment"}
+
+
+def test_stems_folder_leaves_no_sound_out_silently(tmp_path):
+    for stem in ("vocals", "drums", "Bass", "guitar"):
+        write(tmp_path / "train" / "song" / f"{stem}.wav")
+    (tmp_path / "train" / "song" / "cover.png").write_text("a picture")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    with pytest.raises(TrackError, match=r"has guitar\.wav, which is no stem"):
+        source.load(source.tracks()[0])
+    (tmp_path / "train" / "song" / "guitar.wav").unlink()
+    assert source.load(source.tracks()[0]).stems.keys() == {"vocals", "drums", "bass"}
+
+
 @pytest.mark.parametrize("layout", ["splits", "flat"])
 def test_mir1k_has_accompaniment_left_and_voice_right(tmp_path, layout):
     folders = ("train", "dev") if layout == "splits" else (".",)

@@ -20,7 +20,7 @@ from jaxsep.training import checkpoints, loop
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.setup import ConfigError
-from jaxsep.training.workdir import WorkdirError
+from jaxsep.training.workdir import WorkdirError, lock
 from tests.helpers import raise_at_step, restored, tiny_band, tiny_config, tiny_settings
 
 
@@ -198,6 +198,33 @@ def test_a_workdir_of_another_training_is_refused(tiny_dataset, tmp_path):
         train_and_evaluate(tiny_config(tiny_dataset, learning_rate=0.1), tmp_path)
     with pytest.raises(WorkdirError, match=r"\(model.hidden_size 8, not 16\)"):
         train_and_evaluate(tiny_config(tiny_dataset, **{"model.hidden_size": 16}), tmp_path)
+
+
+def test_a_training_of_another_version_is_refused_and_still_separates(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "FORMAT", 1)
+        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    with pytest.raises(ModelError, match="another version of jaxsep began this training"):
+        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    assert load_model(tmp_path / "checkpoints" / "6").info.step == 6
+
+
+def test_two_trainings_in_one_workdir_are_noticed(tiny_dataset, tmp_path):
+    train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    with lock(epath.Path(tmp_path)), pytest.raises(WorkdirError, match="another training"):
+        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path)
+    train_and_evaluate(
+        tiny_config(tiny_dataset, "mlp"), tmp_path
+    )  # the lock is gone with its owner
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*", "b?", "{c}/d"])
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused_at_once(tiny_dataset, tmp_path, name):
+    with pytest.raises(WorkdirError, match="for a pattern"):
+        train_and_evaluate(tiny_config(tiny_dataset, "mlp"), tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_a_training_starts_from_what_another_found(tiny_dataset, tmp_path):
