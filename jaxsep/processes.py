@@ -23,7 +23,7 @@ class StopRequest:
       notice: what the first signal leads to, for the user.
 
     Attributes:
-      number: of the first signal that came, or 0.
+      number: Number of the first signal that came, or 0.
     """
 
     def __init__(self, notice: str):

@@ -55,8 +55,8 @@ def make_stems(
     Args:
       mixture: float `[samples, channels]`.
       estimates: of `needed_targets` at least, float `[samples, channels]` each.
-      stems: of `choose`.
-      bit_depth: as of `split_exactly`.
+      stems: What `choose` returns.
+      bit_depth: Bits per sample, as in `split_exactly`.
 
     Returns:
       The stems, float64 `[samples, channels]`; and how many samples had to be limited.
@@ -102,7 +102,7 @@ def split_exactly(
     Args:
       mixture: float64 `[samples, channels]`.
       estimates: float `[samples, channels]` each, the stems but one, not yet rounded.
-      bit_depth: of the files to write, as in `jaxsep.audio.writer.AudioWriter`.
+      bit_depth: Bits per sample of the files, as in `jaxsep.audio.writer.AudioWriter`.
 
     Returns:
       The estimates and the rest, float64 `[samples, channels]`, as `AudioWriter` takes them; and

@@ -44,7 +44,7 @@ class Song:
     """A track's audio: float32 `[samples, channels]`, all of one length.
 
     Attributes:
-      stems: by name; `vocals` and either `accompaniment` or what it consists of.
+      stems: Stems by name; `vocals` and either `accompaniment` or what it consists of.
       mixture: as it was released, or None if that is just the sum of the stems.
       sample_rate: in Hz.
     """

@@ -44,7 +44,7 @@ def score_track(
       references: true stems.
       estimates: of the same stems.
       sample_rate: in Hz.
-      version: of BSS Eval: `V4`, or for mono tracks `V3`.
+      version: The version of BSS Eval: `V4`, or for mono tracks `V3`.
 
     Returns:
       A document of museval's own JSON schema, in which only `V4` fills the targets, with the key

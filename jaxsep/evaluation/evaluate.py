@@ -70,7 +70,7 @@ def evaluate(
       tracks: of one split.
       methods: to score.
       output: folder of the scores; see the module.
-      version: of BSS Eval, as in `bsseval.score_track`.
+      version: The version of BSS Eval, as in `bsseval.score_track`.
       workers: processes. Each needs some 1 GB for every minute of stereo.
 
     Returns:

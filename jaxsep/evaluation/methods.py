@@ -54,7 +54,7 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
 
     Args:
       models: workdirs or checkpoints, by the name in the tables.
-      wiener_iterations: of the models, see `Separator`.
+      wiener_iterations: Wiener filter iterations of the models, see `Separator`.
 
     Raises:
       ValueError: a model has a baseline's name, or no vocals; the iterations are negative.

@@ -122,8 +122,8 @@ class Separator:
 
         Args:
           path: Path of the model, see `jaxsep.models.load.load_model`.
-          stems: of the separator.
-          wiener_iterations: of the separator.
+          stems: The separator's stems.
+          wiener_iterations: The separator's Wiener filter iterations.
 
         Raises:
           jaxsep.models.files.ModelError: if there is none.

@@ -229,7 +229,7 @@ def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array],
     """Brings a batch, of magnitudes or of waveforms, to what the loss compares.
 
     Args:
-      batch: of `jaxsep.data.input_pipeline`.
+      batch: A batch of `jaxsep.data.input_pipeline`.
       stft: of the data set.
 
     Returns:

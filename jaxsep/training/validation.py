@@ -35,7 +35,7 @@ class TrackEnergies:
 
         Args:
           tracks: number of each segment's track; those below 0 are left out.
-          energies: by name, arrays of the same length.
+          energies: Arrays of the same length, by name.
         """
         for name, values in energies.items():
             for track, value in zip(tracks, values, strict=True):
@@ -66,10 +66,10 @@ def validate(
     """Scores a masker on the validation split.
 
     Args:
-      eval_step: of `step.make_eval_step`.
-      variables: of the masker.
+      eval_step: What `step.make_eval_step` returns.
+      variables: The masker's variables.
       dataset: may lack the split.
-      batch_size: of all processes together.
+      batch_size: Examples per batch, over all processes together.
       mesh: the batch is spread over it.
 
     Returns:

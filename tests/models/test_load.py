@@ -24,7 +24,7 @@ def make(seed: int = 0):
 
 
 def metadata_of(sdr: float | None = None, **others):
-    config = {"model": FIELDS, "data_dir": "/home/eva/data", "loss": "mean_square"}
+    config = {"model": FIELDS, "data_dir": "/music/data", "loss": "mean_square"}
     return {"sdr": sdr, "stft": dataclasses.asdict(TINY_STFT), "config": config, **others}
 
 
