@@ -4,37 +4,38 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
 
 from jaxsep.stft_config import StftConfig
 
+# Share of the windows' products, at a signal's last sample, below which it can't be inverted.
+LEAST_WEIGHT = 1e-4
 
-def analyse(signal: jax.Array, config: StftConfig) -> jax.Array:
-    """Transforms all frames that lie within a signal.
 
-    Args:
-      signal: `[..., (frames - 1) * hop_length + n_fft, channels]`.
-
-    Returns:
-      complex64 `[..., frames, channels, bins]`.
-    """
-    overlap = config.n_fft // config.hop_length
+def analyse(
+    signal: Float[Array, "*batch samples channels"], config: StftConfig
+) -> Complex[Array, "*batch frames channels bins"]:
+    """Transforms all frames that lie within a signal of `config.num_samples(frames)` samples."""
     signal = jnp.swapaxes(signal, -2, -1)
-    hops = signal.reshape(*signal.shape[:-1], -1, config.hop_length)
+    hop, overlap = config.hop_length, config.overlap
+    missing = -signal.shape[-1] % hop
+    hops = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, missing)])
+    hops = hops.reshape(*signal.shape[:-1], -1, hop)
     num_frames = hops.shape[-2] - overlap + 1
     frames = jnp.concatenate([hops[..., k : k + num_frames, :] for k in range(overlap)], axis=-1)
-    return jnp.swapaxes(jnp.fft.rfft(frames * config.window()), -3, -2)
+    frames = frames[..., : config.n_fft] * config.window()
+    return jnp.swapaxes(jnp.fft.rfft(frames), -3, -2)
 
 
-def synthesise(spectrogram: jax.Array, config: StftConfig) -> jax.Array:
+def synthesise(
+    spectrogram: Complex[Array, "*batch frames channels bins"], config: StftConfig
+) -> Float[Array, "*batch samples channels"]:
     """Adds up the windowed inverse transforms of all frames.
 
     Where all overlapping frames are present this is the signal, as the least squares have it.
 
-    Args:
-      spectrogram: `[..., frames, channels, bins]`.
-
     Returns:
-      float32 `[..., (frames - 1) * hop_length + n_fft, channels]`.
+      `config.num_samples(frames)` samples.
 
     Reference: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984.
     """
@@ -43,57 +44,54 @@ def synthesise(spectrogram: jax.Array, config: StftConfig) -> jax.Array:
 
 
 def _overlap_add(frames: jax.Array, config: StftConfig) -> jax.Array:
-    """Adds `[..., frames, n_fft]` up to `[..., (frames - 1) * hop_length + n_fft]`."""
-    overlap = config.n_fft // config.hop_length
-    parts = frames.reshape(*frames.shape[:-1], overlap, config.hop_length)
+    """Adds `[..., frames, n_fft]` up to `[..., samples]`."""
+    hop, overlap = config.hop_length, config.overlap
     leading = [(0, 0)] * (frames.ndim - 2)
+    parts = jnp.pad(frames, [*leading, (0, 0), (0, overlap * hop - config.n_fft)])
+    parts = parts.reshape(*frames.shape[:-1], overlap, hop)
     shifted = [
         jnp.pad(parts[..., k, :], [*leading, (k, overlap - 1 - k), (0, 0)]) for k in range(overlap)
     ]
-    return functools.reduce(jnp.add, shifted).reshape(*frames.shape[:-2], -1)
+    added = functools.reduce(jnp.add, shifted).reshape(*frames.shape[:-2], -1)
+    return added[..., : config.num_samples(frames.shape[-2])]
 
 
-def stft(waveform: jax.Array, config: StftConfig) -> jax.Array:
-    """Transforms a waveform, with frames centred on multiples of the hop.
-
-    Args:
-      waveform: `[..., samples, channels]`.
-
-    Returns:
-      complex64 `[..., frames, channels, bins]` with `frames = 1 + samples // hop_length`.
-    """
+def stft(
+    waveform: Float[Array, "*batch samples channels"], config: StftConfig
+) -> Complex[Array, "*batch frames channels bins"]:
+    """Transforms a waveform into its `config.num_frames(samples)` frames, see `StftConfig`."""
     samples, half = waveform.shape[-2], config.n_fft // 2
-    padded_length = (config.num_frames(samples) - 1) * config.hop_length + config.n_fft
-    leading = [(0, 0)] * (waveform.ndim - 2)
-    padding = [*leading, (half, padded_length - samples - half), (0, 0)]
-    return analyse(jnp.pad(waveform, padding), config)
+    behind = config.num_samples(config.num_frames(samples)) - samples - half
+    padding = [*[(0, 0)] * (waveform.ndim - 2), (half, behind), (0, 0)]
+    mode = "reflect" if config.padding == "reflect" else "constant"
+    return analyse(jnp.pad(waveform, padding, mode), config)
 
 
-def istft(spectrogram: jax.Array, config: StftConfig, *, length: int) -> jax.Array:
+def istft(
+    spectrogram: Complex[Array, "*batch frames channels bins"], config: StftConfig, *, length: int
+) -> Float[Array, "*batch length channels"]:
     """Inverts `stft`, by `synthesise`; fewer frames overlap near both ends of the signal.
 
     Args:
-      spectrogram: `[..., frames, channels, bins]`.
-      length: samples of the waveform, as `stft` was given it.
-
-    Returns:
-      float32 `[..., length, channels]`.
+      spectrogram: Spectrum of `config.num_frames(length)` frames.
+      config: Transform that made it.
+      length: Samples of the waveform that `stft` was given.
 
     Raises:
-      ValueError: if `frames` doesn't fit `length`; or if frames overlap by half and the last
-        samples are under the foot of one alone.
+      ValueError: If the number of frames doesn't fit `length`; or if the last samples are under the
+        foot of one window alone, as can be where frames overlap by little more than half.
     """
-    num_frames = config.num_frames(length)
+    num_frames, half, hop = config.num_frames(length), config.n_fft // 2, config.hop_length
     if spectrogram.shape[-3] != num_frames:
         raise ValueError(
             f"{spectrogram.shape[-3]} frames don't make {length} samples: {num_frames} would"
         )
-    if config.n_fft == 2 * config.hop_length and length % config.hop_length:
-        raise ValueError(
-            f"length={length} must be a multiple of hop_length={config.hop_length}, which is half a"
-            " frame; put silence behind the waveform"
-        )
-    inside = slice(config.n_fft // 2, config.n_fft // 2 + length)
     products = config.window() * config.synthesis_window()
+    if length and products[half + length % hop - 1] < LEAST_WEIGHT:
+        raise ValueError(
+            f"length={length} must be a multiple of hop_length={hop}, which is half a window or"
+            " nearly that; put silence behind the waveform"
+        )
+    inside = slice(half, half + length)
     weights = _overlap_add(jnp.broadcast_to(products, (num_frames, config.n_fft)), config)
     return synthesise(spectrogram, config)[..., inside, :] / weights[inside, None]

@@ -176,7 +176,8 @@ def _read_settings(path: Path, arrays: Mapping[str, np.ndarray]) -> StftConfig:
         return PUBLISHED_STFT
     try:
         settings = read_json(file)
-        stft = StftConfig(**{field: int(settings[key]) for field, key in SETTING_NAMES.items()})
+        sizes: dict[str, Any] = {name: int(settings[key]) for name, key in SETTING_NAMES.items()}
+        stft = StftConfig(**sizes)
     except FileNotFoundError as error:
         raise ImportWeightsError(
             f"{path}: its {bins} bins aren't the {PUBLISHED_STFT.bins} of the published models;"

@@ -188,7 +188,7 @@ def _blocks(frames: range) -> Iterator[range]:
 def _spectrum(waveform: np.ndarray, stft: StftConfig, frames: range) -> np.ndarray:
     """Returns some frames of `spectrogram.stft`, complex64 `[frames, channels, bins]`."""
     begin = frames.start * stft.hop_length - stft.n_fft // 2
-    length = (len(frames) - 1) * stft.hop_length + stft.n_fft
+    length = stft.num_samples(len(frames))
     inside = waveform[max(begin, 0) : max(begin + length, 0)].astype(np.float32)
     before = max(-begin, 0)
     signal = np.pad(inside, ((before, length - before - len(inside)), (0, 0)))

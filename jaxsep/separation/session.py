@@ -54,11 +54,11 @@ class Session:
         self._from_masker = Resampler(stft.sample_rate, sample_rate, len(targets) * channels)
         self._format = np.array([sample_rate, channels, windows.frames])
         self._gain = mono_gain if channels != stft.channels > 1 else 1.0
-        in_front = stft.n_fft + (windows.lead - 1) * stft.hop_length
+        in_front = stft.lead_in + windows.lead * stft.hop_length
         self._state = state
         self._nothing = np.zeros((0, channels), np.float32)
         self._waiting: deque[np.ndarray] = deque()  # the mixture whose targets aren't ready
-        # Silence in front, for the frames that reach beyond the start; it isn't returned.
+        # What frames see before the start, see `_add_ends`; it isn't returned.
         self._pending = _to_items(np.zeros((in_front, channels), np.float32), stft.channels)
         self._num_in, self._num_out, self._frame = 0, -in_front, 0  # at the masker's rate
         self._in_front = in_front
@@ -87,20 +87,22 @@ class Session:
         # Windows until everything pushed is returned.
         num_windows = -(-(self._num_in + ROUNDING - self._num_out) // (self._windows.step * hop))
         last_window = (num_windows - 1) * self._windows.step * hop
-        end = last_window + (frames - 1) * hop + self._stft.n_fft
-        silence = np.zeros((max(0, end - num_samples), self._channels), np.float32)
+        num_behind = max(0, last_window + self._stft.num_samples(frames) - num_samples)
         # Frames centred within the song, as in `spectrogram.stft`.
         num_valid = 1 + (self._in_front + self._num_in - self._stft.n_fft // 2) // hop
-        found = self._separate(np.concatenate([signal, silence]), num_valid)
+        found = self._separate(signal, num_valid, num_behind)
         found = np.concatenate([self._from_masker.push(found), self._from_masker.finish()])
         return self._pair(found)
 
-    def _separate(self, signal: np.ndarray, num_valid: float = np.inf) -> np.ndarray:
+    def _separate(
+        self, signal: np.ndarray, num_valid: float = np.inf, num_behind: int = 0
+    ) -> np.ndarray:
         """Separates the next samples at the masker's sample rate.
 
         Args:
           signal: Next samples, `[samples, channels]`.
           num_valid: Number of frames until the song's end.
+          num_behind: Number of samples behind the song's end that the last window reaches to.
 
         Returns:
           Estimates of the targets side by side, `[samples, targets * channels]`.
@@ -108,9 +110,13 @@ class Session:
         stft, frames, step = self._stft, self._windows.frames, self._windows.step
         items = np.float32(self._gain) * _to_items(signal, stft.channels)
         self._pending = np.concatenate([self._pending, items], axis=1)
-        length = (frames - 1) * stft.hop_length + stft.n_fft
+        length = stft.num_samples(frames)
+        # The first window waits until the song's first samples can be reflected.
+        is_ready = self._frame > 0 or self._pending.shape[1] > self._in_front + stft.lead_in
+        if num_behind or (self._frame == 0 and is_ready):
+            self._add_ends(num_behind)
         pieces = [np.zeros((len(items), len(self._targets), 0, stft.channels), np.float32)]
-        while self._pending.shape[1] >= length:
+        while self._pending.shape[1] >= length and (is_ready or num_behind):
             valid = np.arange(self._frame, self._frame + frames) < num_valid
             self._state, found = self._step(self._state, self._pending[:, :length], valid)
             pieces.append(np.asarray(found))
@@ -121,6 +127,20 @@ class Session:
         in_front = max(0, -self._num_out)
         self._num_out += len(samples)
         return samples[in_front:]
+
+    def _add_ends(self, num_behind: int) -> None:
+        """Puts what frames see beyond the song around its samples: silence, or the song reflected.
+
+        Args:
+          num_behind: Number of samples to append.
+        """
+        num_before = self._in_front if self._frame == 0 else 0
+        before = self._stft.lead_in if self._frame == 0 else 0
+        behind = min(num_behind, self._stft.n_fft // 2)
+        mode = "reflect" if self._stft.padding == "reflect" else "constant"
+        song = np.pad(self._pending[:, num_before:], ((0, 0), (before, behind), (0, 0)), mode)
+        silence = ((0, 0), (num_before - before, num_behind - behind), (0, 0))
+        self._pending = np.pad(song, silence)
 
     def _pair(self, found: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Pairs estimates with the mixture that waits for them; drops those behind its end."""

@@ -104,7 +104,7 @@ def separate_window(
       masker: The masker.
       variables: Parameters and statistics of the masker.
       state: State after the window before, or `initial_state`.
-      window: Sound of all frames, `(frames - 1) * hop_length + n_fft` samples.
+      window: Sound of all frames, `StftConfig.num_samples(frames)` samples.
       valid: False for frames behind the song's end.
       wiener_iterations: Iterations of `jaxsep.separation.wiener`, which refines the masked spectra.
       residual: Whether the rest of the mixture counts as a source there.

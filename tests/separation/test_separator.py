@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.masker import Traits, Windows
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import OutputExistsError, separate_file
+from jaxsep.separation.streamer import Streamer
 from jaxsep.spectrogram import analyse, stft, synthesise
 from jaxsep.stft_config import StftConfig
 
@@ -28,11 +31,13 @@ def noise(samples: int, channels: int) -> np.ndarray:
 
 
 def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
-    """One transform of the whole song, with the silence that the separator puts around it."""
+    """One transform of the whole song, with what the separator puts around it."""
     config, (samples, _) = separator.stft, waveform.shape
-    n_fft, hop, side = config.n_fft, config.hop_length, config.n_fft - config.hop_length
-    valid_frames = 1 + (side + samples - n_fft // 2) // hop  # centred within the song
-    padded = jnp.pad(waveform, ((side, n_fft + -samples % hop), (0, 0)))
+    half, hop, side = config.n_fft // 2, config.hop_length, config.lead_in
+    valid_frames = 1 + (side + samples - half) // hop  # centred within the song
+    mode = "reflect" if config.padding == "reflect" else "constant"
+    padded = np.pad(waveform, ((side, half), (0, 0)), mode)
+    padded = jnp.pad(padded, ((0, half + -samples % hop), (0, 0)))
     spectrogram = analyse(padded, config)[None]
     masker, variables = separator._masker, separator._variables
     valid = (np.arange(spectrogram.shape[1]) < valid_frames)[None]
@@ -40,6 +45,16 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     mask, _ = masker.apply(variables, jnp.abs(spectrogram), carry, valid=valid)
     sound = synthesise((mask[:, 0] * spectrogram)[0], config)
     return np.asarray(sound[side : side + samples])
+
+
+class WithoutVariables(nn.Module):
+    """What maskers have in common that learn nothing."""
+
+    def only(self, targets):
+        return self
+
+    def with_statistics(self, variables, statistics):
+        return variables
 
 
 @pytest.mark.slow
@@ -50,6 +65,50 @@ def test_blocks_give_what_the_whole_song_gives(samples, bidirectional):
     waveform = noise(samples, 2)
     ours = separator(waveform, 8000)["vocals"]
     np.testing.assert_allclose(ours, separate_at_once(separator, waveform), atol=1e-5)
+
+
+OTHER_TRANSFORMS = [
+    dataclasses.replace(STEREO, hop_length=55),
+    dataclasses.replace(STEREO, hop_length=55, padding="reflect"),
+    dataclasses.replace(STEREO, hop_length=64, padding="reflect"),
+    dataclasses.replace(STEREO, hop_length=96, win_length=201),
+]
+
+
+@pytest.mark.parametrize("config", OTHER_TRANSFORMS, ids=lambda c: f"{c.hop_length} {c.padding}")
+@pytest.mark.parametrize("samples", [2, 100, 255, 8800, 12_345])
+def test_any_hop_window_and_ends_stream_as_the_whole_song(config, samples):
+    separator, waveform = make(config), noise(samples, 2)
+    whole = separate_at_once(separator, waveform)
+    np.testing.assert_allclose(separator(waveform, 8000)["vocals"], whole, atol=1e-6)
+    streamer = Streamer(separator, 8000, 2)
+    parts = [streamer.push(part)["vocals"] for part in np.array_split(waveform, 1 + samples // 50)]
+    assert samples - sum(map(len, parts)) <= streamer.latency
+    streamed = np.concatenate([*parts, streamer.finish()["vocals"]])
+    np.testing.assert_allclose(streamed, whole, atol=1e-6)
+
+
+def test_the_first_frames_see_the_song_reflected():
+    config = OTHER_TRANSFORMS[1]
+    seen = []
+
+    class Watching(WithoutVariables):
+        stft: StftConfig = config
+        targets, traits = ("vocals",), Traits()
+
+        def initial_carry(self, batch):
+            return jnp.zeros(batch)
+
+        def __call__(self, magnitude, carry, *, valid=None):
+            jax.debug.callback(lambda *frames: seen.append(frames), magnitude, valid, ordered=True)
+            return jnp.ones_like(magnitude)[:, None], carry
+
+    waveform = noise(3000, 2)
+    vocals = Separator(Watching(), {})(waveform, 8000)["vocals"]
+    np.testing.assert_allclose(vocals, waveform, atol=1e-6)
+    frames = np.concatenate([magnitude[0][valid[0]] for magnitude, valid in seen])
+    expected = np.abs(stft(jnp.asarray(waveform), config))
+    np.testing.assert_allclose(frames[-len(expected) :], expected, atol=1e-5)
 
 
 def make_windowed(window_frames: int, overlap_frames: int) -> Separator:
@@ -68,16 +127,6 @@ def test_windows_give_nearly_what_the_whole_song_gives():
     whole = separate_at_once(separator, waveform)
     error = separator(waveform, 8000)["vocals"] - whole
     assert 0 < np.sum(error**2) < 1e-3 * np.sum(whole**2)
-
-
-class WithoutVariables(nn.Module):
-    """What maskers have in common that learn nothing."""
-
-    def only(self, targets):
-        return self
-
-    def with_statistics(self, variables, statistics):
-        return variables
 
 
 def test_windows_have_no_seams():
