@@ -35,8 +35,8 @@ PLAIN = {
     "mixing.equaliser_db": 0.0,
     "mixing.cut_off": 0.0,
     "mixing.reverb": 0.0,
-    "mixing.second_voice": 0.0,
-    "mixing.second_backing": 0.0,
+    "mixing.second": 0.0,
+    "mixing.second_rest": 0.0,
 }
 IDEAS: dict[str, dict[str, Any]] = {
     "the recipe": {},
@@ -46,10 +46,10 @@ IDEAS: dict[str, dict[str, Any]] = {
     "no equalisers": {"mixing.equaliser_db": 0.0},
     "no rooms": {"mixing.reverb": 0.0},
     "no cut-offs": {"mixing.cut_off": 0.0},
-    "no second voices and backings": {"mixing.second_voice": 0.0, "mixing.second_backing": 0.0},
+    "no second voices and backings": {"mixing.second": 0.0, "mixing.second_rest": 0.0},
     "neither mono nor swapped channels": {"mixing.mono": 0.0, "mixing.flip": False},
     "every voice over its own backing": {"mixing.paired": 1.0},
-    "no pieces without voice or backing": {"mixing.instrumental": 0.0, "mixing.a_cappella": 0.0},
+    "no pieces without voice or backing": {"mixing.silent": 0.0, "mixing.alone": 0.0},
     "loss: energies, not decibels": {"loss": "phase_sensitive"},
     "loss: magnitudes": {"loss": "magnitude"},
     "loss: compressed magnitudes": {"loss": "compressed"},

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.table import Table
 from jaxsep.data import records
-from jaxsep.data.input_pipeline import STEMS, Mixtures, pad_frames, train_batches
-from jaxsep.data.mix_plan import Mixing
+from jaxsep.data.input_pipeline import Mixtures, pad_frames, train_batches
+from jaxsep.data.mixing import Mixing
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
 from jaxsep.training.setup import ConfigError, set_up
 
@@ -46,16 +46,23 @@ class Benchmark:
         self._setup = set_up(config)
         self._state = self._setup.state  # each step donates it to the next
         self._source, self._codec = RecordSource(dataset.shards("train")), dataset.codec
+        self._stems = (*dataset.targets, *dataset.rests)
         self._mixtures, self.rows = None, ROWS
-        mixing, mesh = Mixing(**config.mixing), self._setup.mesh
+        mixing, mesh = Mixing(**config.mixing.to_dict()), self._setup.mesh
         if dataset.representation == records.WAVEFORM:
             self._mixtures = Mixtures(
-                dataset, "train", frames=self._crop_frames, mixing=mixing, mesh=mesh
+                dataset,
+                "train",
+                targets=self._setup.targets,
+                frames=self._crop_frames,
+                mixing=mixing,
+                mesh=mesh,
             )
             self.rows = WAVEFORM_ROWS
         self._train_batches = functools.partial(
             train_batches,
             dataset,
+            targets=self._setup.targets,
             batch_size=self._batch_size,
             crop_frames=self._crop_frames,
             mesh=mesh,
@@ -114,8 +121,8 @@ class Benchmark:
         rng, marks = np.random.default_rng(number), []
         if self._mixtures:
             begun = time.perf_counter()
-            for vocals in rng.choice(self._mixtures.vocals, size=self._batch_size).tolist():
-                self._mixtures.load(vocals, rng)
+            for lead in rng.choice(self._mixtures.leads, size=self._batch_size).tolist():
+                self._mixtures.load(lead, rng)
             return np.array([1e3 * (time.perf_counter() - begun) / self._batch_size])
         for record in rng.integers(len(self._source), size=self._batch_size).tolist():
             _ = self._source[record]  # warms the disk
@@ -124,7 +131,7 @@ class Benchmark:
             marks[-1].append(time.perf_counter())
             example = self._codec.decode(payload)
             marks[-1].append(time.perf_counter())
-            for stem in STEMS:
+            for stem in ("mixture", *self._stems):
                 crop = example[stem][: self._crop_frames, :: rng.choice([1, -1])]
                 pad_frames(crop, self._crop_frames)
             marks[-1].append(time.perf_counter())

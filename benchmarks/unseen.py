@@ -21,7 +21,7 @@ from benchmarks.table import Table
 from jaxsep import sharding
 from jaxsep.data import records
 from jaxsep.data.input_pipeline import Mixtures
-from jaxsep.data.mix_plan import UNVARIED
+from jaxsep.data.mixing import UNVARIED
 from jaxsep.models.load import OWN, load_model
 from jaxsep.training.step import make_eval_step
 
@@ -57,7 +57,7 @@ def main() -> int:
             batches = mixtures(dataset, vocals, accompaniments, speed)
             while len(sdr) < args.mixtures:
                 energies = jax.device_get(step(variables, next(batches)))
-                sdr += list(10 * np.log10(energies["vocals"] / energies["error"]))
+                sdr += list(10 * np.log10(energies["target"][:, 0] / energies["error"][:, 0]))
             table.row(name, float(np.mean(sdr)), float(np.median(sdr)))
     return 0
 
@@ -76,7 +76,7 @@ def mixtures(
     mixing = dataclasses.replace(UNVARIED, paired=0.0, speed=speed)
     mesh = sharding.make_mesh(jax.local_devices()[:1])
     sources = [
-        Mixtures(dataset, split, frames=FRAMES, mixing=mixing, mesh=mesh)
+        Mixtures(dataset, split, targets=["vocals"], frames=FRAMES, mixing=mixing, mesh=mesh)
         for split in (vocals, accompaniments)
     ]
     rng, found = np.random.default_rng(0), []
@@ -101,7 +101,7 @@ def mixtures(
 
 def _render(source: Mixtures, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Renders a batch of mixtures with any vocals."""
-    plans = [source.load(int(vocals), rng) for vocals in rng.choice(source.vocals, size=BATCH)]
+    plans = [source.load(int(lead), rng) for lead in rng.choice(source.leads, size=BATCH)]
     batch = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
     return jax.device_get(source.render(batch))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxsep.data.mix_plan import Mixing
+from jaxsep.data.mixing import Mixing
 
 
 def get_config() -> ConfigDict:
@@ -14,6 +14,19 @@ def get_config() -> ConfigDict:
     config.data_dir = config_dict.placeholder(str)
     # Decides initial parameters, order of the data, crops, swapped channels and dropout.
     config.seed = 0
+
+    # Names of the stems that the masker learns to find, joined by commas: any of the data set's.
+    config.targets = "vocals"
+    # Transform of the spectra, where the data set holds waveforms; unset: the data set's own, or
+    # that of `start_from`. jaxsep.stft_config.StftConfig explains the fields.
+    config.stft = ConfigDict(
+        {
+            "n_fft": config_dict.placeholder(int),
+            "hop_length": config_dict.placeholder(int),
+            "win_length": config_dict.placeholder(int),
+            "padding": config_dict.placeholder(str),
+        }
+    )
 
     # The recipe's masker: `name`, one of jaxsep.models.MASKERS, and the masker's own fields.
     config.model = ConfigDict()
@@ -31,7 +44,7 @@ def get_config() -> ConfigDict:
     # Frames of an example; longer segments are cropped at random. Unset: whole segments.
     config.crop_frames = config_dict.placeholder(int)
 
-    # How a data set of waveforms is mixed; jaxsep.data.mix_plan.Mixing explains the fields. A data
+    # How a data set of waveforms is mixed; jaxsep.data.mixing.Mixing explains the fields. A data
     # set of magnitudes was mixed when it was prepared.
     config.mixing = ConfigDict(dataclasses.asdict(Mixing()))
 
@@ -45,7 +58,7 @@ def get_config() -> ConfigDict:
     # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.
     config.compute_dtype = "float32"
 
-    # One of jaxsep.training.losses.LOSSES.
+    # One of jaxsep.training.losses.LOSSES, or several joined by "+".
     config.loss = "phase_sensitive"
     # Adam's rate after `warmup_steps`. It falls to 1 % of that until the last step, along a
     # "cosine" or a line ("linear"), or stays ("constant").

@@ -66,7 +66,7 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.full_train_steps = 344_000
     config.crop_frames = 255
     # Any voice over any backing, as they were recorded but for swapped channels and the level.
-    names = ("paired", "instrumental", "a_cappella", "pan_db", "equaliser_db", "cut_off", "reverb")
+    names = ("paired", "silent", "alone", "pan_db", "equaliser_db", "cut_off", "reverb")
     plain = {f"mixing.{name}": 0.0 for name in names}
     config.update_from_flattened_dict({**plain, "mixing.speed": 1.0})
     config.loss = "mean_square"

@@ -4,28 +4,41 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-ACCOMPANIMENT = "accompaniment"  # the mixture without the vocals
+ACCOMPANIMENT = "accompaniment"  # the mixture without the vocals, or without the only target
 RESIDUAL = "residual"  # the mixture without all of the model's targets
+COMPLEMENT = "no_{}"  # the mixture without one target
 
 
 class StemError(ValueError):
     """A model has no such stem; the one-line text says which it has."""
 
 
+def complements(targets: Sequence[str]) -> dict[str, str]:
+    """Returns the stems that a target leaves of the mixture: by name, that target.
+
+    Args:
+      targets: Targets of a model.
+    """
+    found = {COMPLEMENT.format(target): target for target in targets}
+    if "vocals" in targets or len(targets) == 1:
+        found[ACCOMPANIMENT] = "vocals" if "vocals" in targets else targets[0]
+    return {stem: target for stem, target in found.items() if stem not in targets}
+
+
 def choose(targets: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
     """Returns the stems that a separator is to give.
 
     Args:
-      targets: that its model has.
-      wanted: stems, or None for what a model usually gives: all of its targets, and beside the
-        vocals alone their accompaniment.
+      targets: Targets of its model.
+      wanted: Stems, or None for what a model usually gives: all of its targets, and beside a single
+        one its accompaniment.
 
     Raises:
-      StemError: if one can't be had from these targets, or there is none.
+      StemError: If one can't be had from these targets, or there is none.
     """
     if wanted is None:
-        return ("vocals", ACCOMPANIMENT) if targets == ("vocals",) else targets
-    there = (*targets, *([ACCOMPANIMENT] if "vocals" in targets else []), RESIDUAL)
+        return (*targets, ACCOMPANIMENT) if len(targets) == 1 else targets
+    there = tuple(dict.fromkeys((*targets, *complements(targets), RESIDUAL)))
     unknown = [stem for stem in wanted if stem not in there]
     if unknown or not wanted:
         name = repr(unknown[0]) if unknown else "none"
@@ -37,7 +50,7 @@ def needed_targets(targets: tuple[str, ...], stems: Sequence[str]) -> tuple[str,
     """Returns those of a model's targets that some stems are made of."""
     if RESIDUAL in stems:
         return targets
-    wanted = {"vocals" if stem == ACCOMPANIMENT else stem for stem in stems}
+    wanted = {complements(targets).get(stem, stem) for stem in stems}
     return tuple(target for target in targets if target in wanted)
 
 
@@ -49,12 +62,13 @@ def make_stems(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Makes stems that can be stored of the estimates of a model's targets.
 
-    Vocals and accompaniment add up to the mixture, and so do all targets and the residual, as
-    exactly as `split_exactly` says. Other stems are the estimates.
+    A target and its complement sum to the mixture, and so do all targets and the residual, as
+    exactly as `split_exactly` says; but several complements and the residual at once may need
+    samples beyond full scale, which are limited. Other stems are the estimates.
 
     Args:
-      mixture: float `[samples, channels]`.
-      estimates: of `needed_targets` at least, float `[samples, channels]` each.
+      mixture: Mixture, float `[samples, channels]`.
+      estimates: Estimates of `needed_targets` at least, float `[samples, channels]` each.
       stems: What `choose` returns.
       bit_depth: Bits per sample, as in `split_exactly`.
 
@@ -62,12 +76,19 @@ def make_stems(
       The stems, float64 `[samples, channels]`; and how many samples had to be limited.
     """
     found: dict[str, np.ndarray] = {}
-    needed = needed_targets(tuple(estimates), stems)
-    others, whole, limited = {target: estimates[target] for target in needed}, mixture, 0
-    if ACCOMPANIMENT in stems:
-        vocals = others.pop("vocals")
-        [found["vocals"]], whole, limited = split_exactly(mixture, [vocals], bit_depth)
-        found[ACCOMPANIMENT] = whole
+    others = {target: estimates[target] for target in needed_targets(tuple(estimates), stems)}
+    whole, limited = mixture, 0
+    for stem, target in complements(tuple(estimates)).items():
+        if stem not in stems:
+            continue
+        if target not in found:
+            [found[target]], found[stem], num = split_exactly(
+                mixture, [others.pop(target)], bit_depth
+            )
+            whole = found[stem] if whole is mixture else whole - found[target]
+            limited += num
+        else:  # `no_vocals` beside `accompaniment`
+            found[stem] = found[COMPLEMENT.format(target)]
     if RESIDUAL in stems:
         parts, found[RESIDUAL], num = split_exactly(whole, list(others.values()), bit_depth)
         limited += num

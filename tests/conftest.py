@@ -12,9 +12,10 @@ import jax
 import pytest
 from etils import epath
 
+from jaxsep import models
 from jaxsep.preparation.prepare import prepare
 from jaxsep.training.loop import train_and_evaluate
-from tests.helpers import tiny_band, tiny_config, tiny_settings
+from tests.helpers import TinyComplexMasker, tiny_band, tiny_config, tiny_settings
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -36,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def complex_masker():
+    """A masker with complex masks, for all that must take any masker."""
+    models.MASKERS["tiny_complex"] = TinyComplexMasker
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 from pathlib import Path
 
 import av
@@ -9,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from flax import linen as nn
 
 from jaxsep import sharding
 from jaxsep.audio.reader import AudioReader
 from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.collections.source import Song, Track
 from jaxsep.models.load import load_model
+from jaxsep.models.masker import Traits
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
@@ -89,10 +92,42 @@ def prepare_waveforms(source, folder, **changes):
 def batch_of(examples: int = 4, frames: int = 10):
     rng = np.random.default_rng(0)
     shape = (examples, frames, TINY_STFT.channels, TINY_STFT.bins)
-    batch = {name: rng.gamma(1.0, 2.0, shape) for name in ("mixture", "vocals", "accompaniment")}
-    batch = {name: jnp.asarray(value, jnp.float16) for name, value in batch.items()}
+    mixture, target, rest = (jnp.asarray(x, jnp.float16) for x in rng.gamma(1.0, 2.0, (3, *shape)))
+    batch = {"mixture": mixture, "targets": target[:, None], "rests": rest[:, None]}
     counts = {name: jnp.arange(examples, dtype=jnp.int32) for name in health.ORIGIN}
     return {**batch, **counts, "num_frames": jnp.full(examples, frames, jnp.int32)}
+
+
+class TinyComplexMasker(nn.Module):
+    """Sees complex spectra and answers complex masks, frame by frame."""
+
+    stft: StftConfig
+    targets: tuple[str, ...] = ("vocals",)
+    hidden_size: int = 8
+    dtype: jnp.dtype = jnp.float32
+
+    traits = Traits(sees="spectrum", answers="complex")
+
+    def initial_carry(self, batch: int) -> jax.Array:
+        return jnp.zeros((batch, 2))
+
+    @nn.compact
+    def __call__(self, spectrum, carry, *, valid=None):
+        del valid
+        frames, shape = spectrum.shape[:2], (len(self.targets), *spectrum.shape[2:])
+        x = jnp.stack([spectrum.real, spectrum.imag], axis=-1).reshape(*frames, -1)
+        x = x / (jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True)) + 1e-6)
+        x = nn.tanh(nn.Dense(self.hidden_size, name="dense")(x))
+        x = nn.Dense(2 * math.prod(shape), name="mask")(x).reshape(*frames, *shape, 2)
+        return jnp.moveaxis(x[..., 0] + 1j * x[..., 1], 2, 1), carry
+
+    def with_statistics(self, variables, statistics):
+        del statistics
+        return variables
+
+    def only(self, targets):
+        del targets
+        return self
 
 
 def raise_at_step(number: int):

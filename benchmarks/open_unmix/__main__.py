@@ -66,7 +66,7 @@ def compare_steps(rounds: int) -> None:
     batch = make_batch()
     with Table(*columns, about=f"{rounds} rounds") as table:
         for shape in SHAPES:
-            theirs = peer.Training(shape, batch["mixture"], batch["vocals"]).step
+            theirs = peer.Training(shape, batch["mixture"], batch["targets"][:, 0]).step
             seconds = in_turns(make_step(shape, batch), theirs, rounds)
             table.row(shape, *medians([[BATCH / s for s in pair] for pair in seconds]))
 

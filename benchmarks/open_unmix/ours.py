@@ -12,7 +12,7 @@ from jaxsep import models, sharding
 from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
 from jaxsep.training.step import make_train_step
 
@@ -25,7 +25,7 @@ def make_batch() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     size = (BATCH, FRAMES, STFT.channels, STFT.bins)
     vocals, rest = (rng.gamma(0.5, 1.0, size).astype(np.float32) for _ in range(2))
-    return {"mixture": vocals + rest, "vocals": vocals, "accompaniment": rest}
+    return {"mixture": vocals + rest, "targets": vocals[:, None], "rests": rest[:, None]}
 
 
 def model_fields(shape: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
     train_step = make_train_step(
         masker,
         adam,
-        example_loss=LOSSES[config.loss],
+        loss=Loss(config.loss),
         grad_clip_norm=config.grad_clip_norm,
         mesh=mesh,
         grad_accum_steps=config.grad_accum_steps,

@@ -35,7 +35,7 @@ from jaxsep import models, sharding
 from jaxsep.collections.open import open_collection
 from jaxsep.collections.source import PreparationError
 from jaxsep.data.input_pipeline import train_batches
-from jaxsep.data.mix_plan import Mixing
+from jaxsep.data.mixing import Mixing
 from jaxsep.data.records import WAVEFORM, Dataset, DatasetError, load_dataset
 from jaxsep.evaluation import evaluate, methods
 from jaxsep.metrics import waveform_sdr
@@ -44,9 +44,9 @@ from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
-from jaxsep.training.step import make_train_step, to_magnitudes
+from jaxsep.training.step import make_train_step, to_parts
 
 BANDWIDTH = 16_000  # Hz
 
@@ -116,7 +116,7 @@ def compare_losses(
     train_step = make_train_step(
         masker,
         adam,
-        example_loss=LOSSES["mean_square"],
+        loss=Loss("mean_square"),
         grad_clip_norm=float("inf"),
         mesh=mesh,
         grad_accum_steps=1,
@@ -128,13 +128,13 @@ def compare_losses(
     network.start_from(variables)
     losses = [], []
     for number in range(steps):
-        parts = {"vocals": vocals[number % 2], "accompaniment": rest[number % 2]}
-        batch = {**parts, "mixture": sum(parts.values())}
+        target, others = vocals[number % 2], rest[number % 2]
+        batch = {"mixture": target + others, "targets": target[:, None], "rests": others[:, None]}
         frames = {"num_frames": np.full(shape[0], shape[1], np.int32)}
         there = sharding.to_global_batch({**batch, **frames}, mesh)
         state, metrics = train_step(state, there, 0)
         losses[0].append(float(metrics["loss"]))
-        losses[1].append(network.step(batch["mixture"], batch["vocals"]))
+        losses[1].append(network.step(batch["mixture"], target))
     return np.array(losses[0]), np.array(losses[1])
 
 
@@ -201,16 +201,17 @@ def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:
     training.start_from_statistics(dataset.statistics())
     batches = train_batches(
         dataset,
+        targets=masker.targets,
         batch_size=config.batch_size,
         crop_frames=config.crop_frames,
         seed=config.seed,
         mesh=sharding.make_mesh(),
-        mixing=Mixing(**config.mixing),
+        mixing=Mixing(**config.mixing.to_dict()),
     )
-    to_both = jax.jit(lambda batch: to_magnitudes(batch, dataset.stft)[0])
+    to_both = jax.jit(lambda batch: to_parts(batch, masker).magnitudes)
     for _ in range(config.num_train_steps):
         magnitudes = to_both(next(batches))
-        training.step(*(np.asarray(magnitudes[stem]) for stem in ("mixture", "vocals")))
+        training.step(*(np.asarray(x[:, 0]) for x in (magnitudes.mixture, magnitudes.targets)))
     return training.variables()
 
 

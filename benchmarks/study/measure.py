@@ -21,7 +21,7 @@ from benchmarks.trial import train
 from jaxsep.collections.mir1k import Mir1k
 from jaxsep.collections.open import open_collection
 from jaxsep.convert.published import resolve
-from jaxsep.data.records import REQUIRED_TARGETS, load_dataset
+from jaxsep.data.records import PAIR, load_dataset
 from jaxsep.evaluation import tables
 from jaxsep.evaluation.bsseval import V3, V4
 from jaxsep.evaluation.evaluate import choose_split, evaluate
@@ -159,7 +159,7 @@ class Study:
         output = self.work / "data" / songs
         settings = Settings(
             plan.stft,
-            REQUIRED_TARGETS,
+            PAIR,
             plan.stft.frames_in(SEGMENT_SECONDS),
             0 if self.quick else plan.remixes,
             seed=0,

@@ -52,8 +52,9 @@ def add(commands) -> None:
         type=lambda names: names.split(","),
         metavar="NAME,...",
         help="the model's targets, such as vocals,drums,bass,other; accompaniment: the song without"
-        " the vocals; residual: the song without all of the targets; default: all targets, or"
-        " vocals,accompaniment of a model that has vocals alone",
+        " the vocals, or without the only target; no_NAME: the song without that target; residual:"
+        " the song without all of the targets; default: all targets, and beside a single one the"
+        " accompaniment",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("separated"), metavar="DIR", help="default: separated"

@@ -109,15 +109,23 @@ def describe(summary: dict[str, Any], workdir: epath.Path) -> str:
         f" the gradients clipped, {summary['skipped_steps']} steps left out"
     ]
     is_over = summary["ended"] in (FINISHED, STOPPED_EARLY)
+    named = ", ".join(summary["targets"])
     if summary["sdr_mixture"] is not None:
-        lines.append(
-            f"vocals, held out: {summary['sdr']:.2f} dB SDR; unprocessed mixture"
-            f" {summary['sdr_mixture']:.2f} dB"
-        )
+        scores = {named: (summary["sdr"], summary["sdr_mixture"])}
+        if len(summary["targets"]) > 1:
+            by_target = summary["sdr_by_target"], summary["sdr_mixture_by_target"]
+            scores = {t: tuple(s[t] for s in by_target) for t in summary["targets"]} | {
+                "mean": (summary["sdr"], summary["sdr_mixture"])
+            }
+        for name, (score, mixture) in scores.items():
+            if score is not None:
+                lines.append(
+                    f"{name}, held out: {score:.2f} dB SDR; unprocessed mixture {mixture:.2f} dB"
+                )
     elif summary["sdr"] is not None:
-        lines.append(f"vocals, held out, best so far: {summary['sdr']:.2f} dB SDR")
+        lines.append(f"{named}, held out, best so far: {summary['sdr']:.2f} dB SDR")
     elif is_over:
-        lines.append("no held-out score: the data set has no validation track with vocals")
+        lines.append(f"no held-out score: the data set has no validation track with {named}")
     if summary["checkpoint"] is not None:
         lines.append(f"checkpoint: {summary['checkpoint']}")
     if is_over:

@@ -1,9 +1,10 @@
 """From a data set on disk to batches on the devices: shuffling, crops, padding, mixing (Grain).
 
 A batch is a dict of arrays, each spread over the mesh along its first axis: the magnitudes
-`mixture`, `vocals` and `accompaniment`, float16 `[batch, frames, channels, bins]`; and int32
-`[batch]` each: `num_frames` (frames behind are padding) and where the example is from, so that it
-can be named when something goes wrong.
+`mixture`, float16 `[batch, frames, channels, bins]`, and `targets` and `rests` (what the mixture
+holds beside each target), float16 `[batch, targets, frames, channels, bins]`; and int32 `[batch]`
+each: `num_frames` (frames behind are padding) and where the example is from, so that it can be
+named when something goes wrong.
 
 Of a data set of waveforms, `stems` and `gains` take the magnitudes' place: mixtures that are drawn
 by `mix_plan` and rendered by `mix_render`.
@@ -11,7 +12,7 @@ by `mix_plan` and rendered by `mix_render`.
 
 import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -20,14 +21,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxsep import sharding
-from jaxsep.data.mix_plan import UNVARIED, Mixing, MixPlanner
+from jaxsep.data.mix_plan import MixPlanner
 from jaxsep.data.mix_render import render
-from jaxsep.data.records import REQUIRED_TARGETS, WAVEFORM, Dataset
+from jaxsep.data.mixing import UNVARIED, Mixing
+from jaxsep.data.records import WAVEFORM, Dataset, rest_of
 from jaxsep.data.stem_sources import StemBank, StemFiles
 from jaxsep.data.tfrecord import RecordSource
 
 ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
-STEMS = ("mixture", *REQUIRED_TARGETS)
 # An element is a whole batch here: two in the making and two ready keep memory small.
 READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 
@@ -38,6 +39,7 @@ Batches = Generator[Batch, None, None]
 def train_batches(
     dataset: Dataset,
     *,
+    targets: Sequence[str],
     batch_size: int,
     crop_frames: int,
     seed: int,
@@ -53,10 +55,11 @@ def train_batches(
     Each pass shuffles all examples anew. An example contributes a random crop, with its channels
     swapped every other time. Beside the magnitudes a batch tells each example's `record` (its
     number in the split), `first_frame` and whether its channels are `swapped`. Of waveforms a pass
-    has every record with vocals once, in a mixture that `MixPlanner` draws.
+    has every segment with a target once, in a mixture that `MixPlanner` draws.
 
     Args:
-      dataset: Data set with a training split.
+      dataset: Data set with a training split, which has these targets.
+      targets: Names of the targets.
       batch_size: Examples of all processes together.
       crop_frames: Frames of a crop; shorter examples are padded.
       seed: Decides order, crops and augmentation.
@@ -72,16 +75,17 @@ def train_batches(
         mixes = Mixtures(
             dataset,
             "train",
+            targets=targets,
             frames=crop_frames,
             mixing=mixing or Mixing(),
             mesh=mesh,
             in_memory=mix_on_device,
         )
-        examples, load, finish = mixes.vocals, mixes.load, mixes.render
+        examples, load, finish = mixes.leads, mixes.load, mixes.render
     else:
         source = RecordSource(dataset.shards("train"))
         examples, finish = range(len(source)), None
-        load = functools.partial(_load_crop, dataset, source, crop_frames)
+        load = functools.partial(_load_crop, dataset, targets, source, crop_frames)
     batches = (
         grain.MapDataset.source(examples).seed(seed).shuffle().repeat(ENDLESS).random_map(load)
     )
@@ -94,13 +98,14 @@ class Mixtures:
     Args:
       dataset: Data set of waveforms.
       split: Split whose stems are mixed.
+      targets: Stems that come first, as they are a masker's targets.
       frames: Frames of a mixture's magnitudes.
       mixing: How the stems are mixed.
       mesh: Devices that render.
       in_memory: Whether to keep all waveforms in the devices' memory.
 
     Attributes:
-      vocals, origin: Those of `MixPlanner`.
+      leads, origin: Those of `MixPlanner`.
 
     Raises:
       jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
@@ -111,13 +116,16 @@ class Mixtures:
         dataset: Dataset,
         split: str,
         *,
+        targets: Sequence[str],
         frames: int,
         mixing: Mixing,
         mesh: Mesh,
         in_memory: bool = False,
     ):
-        self._planner = planner = MixPlanner(dataset, split, frames=frames, mixing=mixing)
-        self.vocals, self.origin = planner.vocals, planner.origin
+        self._planner = planner = MixPlanner(
+            dataset, split, targets=targets, frames=frames, mixing=mixing
+        )
+        self.leads, self.origin = planner.leads, planner.origin
         self._stems = (
             StemBank(dataset, split, planner, mesh)
             if in_memory
@@ -127,13 +135,14 @@ class Mixtures:
             render,
             samples=planner.samples,
             chunk=planner.chunk,
+            num_targets=len(targets),
             sample_rate=dataset.stft.sample_rate,
             mesh=mesh,
         )
 
-    def load(self, vocals: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Draws a mixture with vocals of a record and reads what the host gives to it."""
-        return self._stems.load(self._planner.draw(vocals, rng))
+    def load(self, lead: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Draws a mixture with a target of a record and reads what the host gives to it."""
+        return self._stems.load(self._planner.draw(lead, rng))
 
     def render(self, batch: Mapping[str, jax.Array | np.ndarray]) -> Batch:
         """Renders a batch of what `load` returns."""
@@ -161,6 +170,7 @@ def _to_devices(
 
 def _load_crop(
     dataset: Dataset,
+    targets: Sequence[str],
     source: RecordSource,
     crop_frames: int,
     record: int,
@@ -171,8 +181,8 @@ def _load_crop(
     first = rng.integers(0, max(0, frames - crop_frames), endpoint=True)
     channels = rng.choice([1, -1])
     crop = {
-        stem: pad_frames(example[stem][first : first + crop_frames, ::channels], crop_frames)
-        for stem in STEMS
+        name: pad_frames(magnitude[..., first : first + crop_frames, ::channels, :], crop_frames)
+        for name, magnitude in _magnitudes(example, dataset, targets).items()
     }
     numbers = {
         "num_frames": min(frames, crop_frames),
@@ -183,17 +193,32 @@ def _load_crop(
     return {**crop, **{name: np.int32(number) for name, number in numbers.items()}}
 
 
-def eval_batches(dataset: Dataset, split: str, *, batch_size: int, mesh: Mesh) -> Iterator[Batch]:
+def _magnitudes(
+    example: Mapping[str, Any], dataset: Dataset, targets: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Returns `mixture`, `targets` and `rests` of an example."""
+    rests = [example[rest_of(target, dataset.targets)] for target in targets]
+    return {
+        "mixture": example["mixture"],
+        "targets": np.stack([example[target] for target in targets]),
+        "rests": np.stack(rests),
+    }
+
+
+def eval_batches(
+    dataset: Dataset, split: str, *, targets: Sequence[str], batch_size: int, mesh: Mesh
+) -> Iterator[Batch]:
     """Yields a split once, in order.
 
     Beside the magnitudes a batch tells each example's `track`, its place in
     `dataset.track_names(split)`, and `start` in seconds. The last batch is filled up with examples
-    of no frames, whose track is -1. Of waveforms each record with vocals is yielded once, with its
-    own accompaniment or else with one that is the same each time.
+    of no frames, whose track is -1. Of waveforms each segment with a target is yielded once, with
+    its own other stems or else with some that are the same each time.
 
     Args:
-      dataset: Data set, perhaps without the split.
+      dataset: Data set with these targets, perhaps without the split.
       split: "validation" or "test".
+      targets: Names of the targets.
       batch_size: Examples of all processes together.
       mesh: Devices that share the batch.
 
@@ -202,14 +227,14 @@ def eval_batches(dataset: Dataset, split: str, *, batch_size: int, mesh: Mesh) -
     """
     if not dataset.num_tracks(split):
         return iter(())
-    frames, finish = dataset.manifest["settings"]["segment_frames"], None
+    frames, finish = dataset.segment_frames, None
     if dataset.representation == WAVEFORM:
-        mixes = Mixtures(dataset, split, frames=frames, mixing=UNVARIED, mesh=mesh)
-        size, load = len(mixes.vocals), functools.partial(_load_mixture, mixes)
+        mixes = Mixtures(dataset, split, targets=targets, frames=frames, mixing=UNVARIED, mesh=mesh)
+        size, load = len(mixes.leads), functools.partial(_load_mixture, mixes)
         finish = mixes.render
     else:
         source = RecordSource(dataset.shards(split))
-        size, load = len(source), functools.partial(_load_whole, dataset, source, frames)
+        size, load = len(source), functools.partial(_load_whole, dataset, targets, source, frames)
     tracks = {name: place for place, name in enumerate(dataset.track_names(split))}
 
     def load_or_fill(index: int) -> dict[str, Any]:
@@ -225,20 +250,24 @@ def eval_batches(dataset: Dataset, split: str, *, batch_size: int, mesh: Mesh) -
 
 
 def _load_whole(
-    dataset: Dataset, source: RecordSource, frames: int, index: int
+    dataset: Dataset, targets: Sequence[str], source: RecordSource, frames: int, index: int
 ) -> tuple[dict[str, Any], str, float]:
     example = dataset.codec.decode(source[index])
-    magnitudes = {stem: pad_frames(example[stem], frames) for stem in STEMS}
+    magnitudes = {
+        name: pad_frames(magnitude, frames)
+        for name, magnitude in _magnitudes(example, dataset, targets).items()
+    }
     num_frames = np.int32(len(example["mixture"]))
     return {**magnitudes, "num_frames": num_frames}, example["track"], example["start"]
 
 
 def _load_mixture(mixes: Mixtures, index: int) -> tuple[dict[str, Any], str, float]:
-    vocals = mixes.vocals[index]
-    track, _, start = mixes.origin(vocals)
-    return mixes.load(vocals, np.random.default_rng(index)), track, start
+    lead = mixes.leads[index]
+    track, _, start = mixes.origin(lead)
+    return mixes.load(lead, np.random.default_rng(index)), track, start
 
 
 def pad_frames(magnitude: np.ndarray, frames: int) -> np.ndarray:
-    """Appends zero frames to `[frames, channels, bins]` up to a number of frames."""
-    return np.pad(magnitude, ((0, frames - len(magnitude)), (0, 0), (0, 0)))
+    """Appends zero frames to `[..., frames, channels, bins]` up to a number of frames."""
+    behind = ((0, frames - magnitude.shape[-3]), (0, 0), (0, 0))
+    return np.pad(magnitude, (*[(0, 0)] * (magnitude.ndim - 3), *behind))

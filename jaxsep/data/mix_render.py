@@ -21,13 +21,16 @@ BLOCK = 32  # samples that are interpolated with one product; a divisor of SPEED
 Example = dict[str, jax.Array]
 
 
-@functools.partial(jax.jit, static_argnames=("samples", "chunk", "sample_rate", "mesh"))
+@functools.partial(
+    jax.jit, static_argnames=("samples", "chunk", "num_targets", "sample_rate", "mesh")
+)
 def render(
     batch: Mapping[str, jax.Array | np.ndarray],
     bank: jax.Array | None = None,
     *,
     samples: int,
     chunk: int,
+    num_targets: int,
     sample_rate: int,
     mesh: Mesh,
 ) -> Example:
@@ -39,6 +42,7 @@ def render(
       bank: Waveforms of `StemBank`.
       samples: Samples of a mixture.
       chunk: Samples of a record that a mixture needs at most.
+      num_targets: Number of stems that are targets, the first ones.
       sample_rate: Sample rate in Hz.
       mesh: Devices.
 
@@ -47,7 +51,7 @@ def render(
       `[batch, stems, samples, channels]`, yet without the equalisers' `gains`.
     """
 
-    render_one = functools.partial(_render_one, samples, chunk, sample_rate)
+    render_one = functools.partial(_render_one, samples, chunk, num_targets, sample_rate)
     spread, everywhere = PartitionSpec("data"), PartitionSpec()
     # By shards: XLA would gather the batch for the transforms of the rooms.
     render_share = jax.shard_map(
@@ -60,7 +64,12 @@ def render(
 
 
 def _render_one(
-    samples: int, chunk: int, sample_rate: int, plan: Example, bank: jax.Array | None
+    samples: int,
+    chunk: int,
+    num_targets: int,
+    sample_rate: int,
+    plan: Example,
+    bank: jax.Array | None,
 ) -> Example:
     plan = dict(plan)
     records, starts = plan.pop("records"), plan.pop("starts")
@@ -71,10 +80,14 @@ def _render_one(
         stems = jax.vmap(functools.partial(_resample, samples))(stems, plan.pop("speeds"))
     stems = stems[:, :samples] / INT16_SCALE
     if "reverb_db" in plan:
-        room = {name: plan.pop(f"reverb_{name}") for name in ("seconds", "db", "seed")}
-        stems = stems.at[0].set(_reverberate(stems[0], room, sample_rate))
-    gain = _level(stems[1:].sum(axis=0)) / _level(stems[0]) * 10 ** (plan.pop("vocals_db") / 20)
-    stems = stems.at[0].multiply(jnp.where(plan.pop("paired"), 1.0, gain))
+        rooms = {name: plan.pop(f"reverb_{name}") for name in ("seconds", "db", "seed")}
+        for place in range(num_targets):
+            room = {name: values[place] for name, values in rooms.items()}
+            stems = stems.at[place].set(_reverberate(stems[place], room, sample_rate))
+    gains = jnp.stack([_balance(stems, place) for place in range(num_targets)])
+    gains *= 10 ** (plan.pop("levels_db") / 20)
+    gains = jnp.where(plan.pop("paired"), 1.0, gains)
+    stems = stems.at[:num_targets].multiply(gains[:, None, None])
     stems *= plan.pop("heard")[:, None, None]
     if "mono" in plan:
         stems = jnp.where(plan.pop("mono"), jnp.mean(stems, axis=2, keepdims=True), stems)
@@ -135,6 +148,11 @@ def _interpolation() -> np.ndarray:
     inside = np.clip(1 - np.square(distances / (TAPS // 2)), 0, None)
     weights = np.sinc(distances) * np.i0(KAISER_BETA * np.sqrt(inside)) * (inside > 0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _balance(stems: jax.Array, place: int) -> jax.Array:
+    """Returns the gain that makes one of `[stems, samples, channels]` as loud as all others."""
+    return _level(jnp.delete(stems, place, axis=0).sum(axis=0)) / _level(stems[place])
 
 
 def _level(waveform: jax.Array) -> jax.Array:

@@ -28,8 +28,8 @@ MANIFEST = "manifest.json"
 REPRESENTATIONS = MAGNITUDE, WAVEFORM = "magnitude", "waveform"
 INT16_SCALE = 2**15  # full scale of a stored waveform
 UNFINISHED = ".unfinished"  # folder in the data set's own for what isn't finished
-# What every data set of magnitudes holds beside the mixture: training needs both.
-REQUIRED_TARGETS = ("vocals", "accompaniment")
+# Two stems that are each other's rest.
+PAIR = ("vocals", "accompaniment")
 STATISTICS = "statistics.json"
 STATISTICS_FIELDS = ("mean", "std", "log_mean", "log_std")
 _WAY_OUT = "copy it again, or delete the data set and prepare it again"
@@ -45,14 +45,14 @@ def example_features(
 ) -> typing.Any:
     """Describes one example as a tensorflow-datasets `FeaturesDict`.
 
-    Magnitudes are float16 `[frames, channels, bins]`: `mixture` and one per target, all of the
-    same length. A waveform is int16 `[samples, channels]`, full scale 2**15, and `stem` says of
+    Magnitudes are float16 `[frames, channels, bins]`: `mixture` and one per target and rest, all of
+    the same length. A waveform is int16 `[samples, channels]`, full scale 2**15, and `stem` says of
     what. `track` is a name and `start` the segment's place in the track, in seconds.
 
     Args:
-      stft: the data set's format.
-      targets: whose magnitudes there are.
-      representation: one of `REPRESENTATIONS`.
+      stft: Format of the data set.
+      targets: Stems whose magnitudes there are, or the rests of some.
+      representation: One of `REPRESENTATIONS`.
     """
     import tensorflow_datasets.public_api as tfds  # takes half a second, which inference can save
 
@@ -96,6 +96,14 @@ class ExampleCodec:
         return {n: v.decode() if isinstance(v, bytes) else v for n, v in example.items()}
 
 
+def rest_of(target: str, targets: Sequence[str]) -> str:
+    """Names what a mixture holds beside a target: another target, or its rest."""
+    for one, other in (PAIR, PAIR[::-1]):
+        if target == one and other in targets:
+            return other
+    return f"no_{target}"
+
+
 class StemRecord(typing.NamedTuple):
     """What a record of a data set of waveforms holds.
 
@@ -112,19 +120,91 @@ class StemRecord(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A prepared data set on disk."""
+    """A prepared data set on disk.
+
+    Attributes:
+      path: Folder of the data set.
+      manifest: Content of its manifest.
+      manifest_sha256: SHA-256 of the manifest.
+      recipe_stft: Transform of a recipe in place of the data set's; see `with_stft`.
+    """
 
     path: epath.Path
     manifest: dict[str, typing.Any]
     manifest_sha256: str
+    recipe_stft: StftConfig | None = None
 
     @property
     def stft(self) -> StftConfig:
+        """Format, and the transform that examples are seen with."""
+        return self.recipe_stft or self.own_stft
+
+    @property
+    def own_stft(self) -> StftConfig:
+        """Format and transform that the data set was prepared with."""
         return StftConfig(**self.manifest["settings"]["stft"])
 
     @property
+    def segment_frames(self) -> int:
+        """Frames of an example; the last one of a track is shorter."""
+        frames, own = self.manifest["settings"]["segment_frames"], self.own_stft
+        if self.stft == own:
+            return frames
+        return max(1, frames * own.hop_length // self.stft.hop_length)
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of an example, where they are waveforms."""
+        return self.manifest["settings"]["segment_frames"] * self.own_stft.hop_length
+
+    @property
     def targets(self) -> tuple[str, ...]:
+        """Names of the stems."""
         return tuple(self.manifest["settings"]["targets"])
+
+    @property
+    def rests(self) -> tuple[str, ...]:
+        """Names of the rests of targets that are stored beside them, see `rest_of`."""
+        return tuple(self.manifest["settings"].get("rests", ()))
+
+    def with_stft(self, stft: StftConfig) -> "Dataset":
+        """Returns the data set as another transform shows it.
+
+        Raises:
+          DatasetError: The sample rate or the channels differ, or it holds magnitudes.
+        """
+        own = self.own_stft
+        if (stft.sample_rate, stft.channels) != (own.sample_rate, own.channels):
+            raise DatasetError(
+                f"{self.path} holds {own.sample_rate} Hz and {own.channels} channels, not"
+                f" {stft.sample_rate} and {stft.channels}; prepare it again with these"
+            )
+        if stft == own:
+            return self
+        if self.representation != WAVEFORM:
+            raise DatasetError(
+                f"{self.path} holds magnitudes of {own}, not of {stft}; prepare it again with this"
+                " transform, or with --representation=waveform for any"
+            )
+        return dataclasses.replace(self, recipe_stft=stft)
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Checks that a masker for these targets can be trained here.
+
+        Raises:
+          DatasetError: A target or its rest isn't there.
+        """
+        there = {*self.targets, *self.rests}
+        known = [
+            target
+            for target in self.targets
+            if self.representation == WAVEFORM or rest_of(target, self.targets) in there
+        ]
+        if missing := [target for target in targets if target not in known]:
+            raise DatasetError(
+                f"{self.path} can't train {missing[0]!r}, but {', '.join(known)}; set"
+                " --config.targets, or prepare it again with --targets"
+            )
 
     @property
     def representation(self) -> str:
@@ -150,7 +230,7 @@ class Dataset:
 
     @functools.cached_property
     def codec(self) -> ExampleCodec:
-        return ExampleCodec(self.stft, self.targets, self.representation)
+        return ExampleCodec(self.own_stft, (*self.targets, *self.rests), self.representation)
 
     def statistics(self) -> dict[str, np.ndarray]:
         """Reads the training mixtures' statistics, over frames and channels.

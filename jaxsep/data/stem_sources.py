@@ -66,9 +66,9 @@ class StemBank:
 
     def __init__(self, dataset: Dataset, split: str, planner: MixPlanner, mesh: Mesh):
         self._planner = planner
-        source, settings = RecordSource(dataset.shards(split)), dataset.manifest["settings"]
-        longest = settings["segment_frames"] * dataset.stft.hop_length
-        waveforms = np.zeros((len(source), longest, dataset.stft.channels), np.int16)
+        source = RecordSource(dataset.shards(split))
+        shape = (len(source), dataset.segment_samples, dataset.stft.channels)
+        waveforms = np.zeros(shape, np.int16)
         self._lengths = np.zeros(len(source), np.int32)
         decoded = grain.MapDataset.source(source).map(dataset.codec.decode)
         for number, example in enumerate(decoded.to_iter_dataset(READ_OPTIONS)):

@@ -10,6 +10,7 @@ from jaxsep.collections.source import PreparationError
 from jaxsep.console import printable
 from jaxsep.data import records
 from jaxsep.data.records import Dataset, DatasetError
+from jaxsep.fields import NAME
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
 from jaxsep.stft_config import StftConfig
@@ -29,7 +30,11 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the data set")
     add("--workers", type=_positive, default=os.cpu_count(), help="processes; no matter to result")
-    add("--targets", default="vocals,accompaniment", help="stems to store")
+    add(
+        "--targets",
+        default="vocals,accompaniment",
+        help="stems to store, such as vocals,drums,bass,other: what training may choose from",
+    )
     add(
         "--representation",
         choices=records.REPRESENTATIONS,
@@ -99,15 +104,23 @@ def _settings(args: argparse.Namespace) -> Settings:
     if args.remixes < 0 or not args.segment_seconds > 0:
         raise PreparationError("--remixes must be 0 or more, --segment_seconds more than 0")
     targets = [target.strip() for target in args.targets.split(",")]
-    if args.representation == records.MAGNITUDE:
-        targets = [*records.REQUIRED_TARGETS, *targets]
-    elif args.remixes:
-        raise PreparationError("--remixes is for magnitudes; waveforms are remixed in training")
-    elif "vocals" not in targets or len(targets) < 2:
-        raise PreparationError(f"--targets={args.targets} must be vocals and more")
+    targets = tuple(dict.fromkeys(filter(None, targets)))
+    if bad := [name for name in targets if not NAME.fullmatch(name) or name.startswith("no_")]:
+        raise PreparationError(
+            f"--targets={args.targets}: {bad[0]!r} can't name a stem; use letters, digits, _ and -"
+        )
+    if not targets or {"mixture", "track", "start"} & set(targets):
+        raise PreparationError(f"--targets={args.targets} must be names of stems")
+    if args.representation == records.WAVEFORM:
+        if args.remixes:
+            raise PreparationError("--remixes is for magnitudes; waveforms are remixed in training")
+        if len(targets) < 2:
+            raise PreparationError(f"--targets={args.targets} must be two stems at least")
+    elif args.remixes and set(targets) != set(records.PAIR):
+        raise PreparationError("--remixes needs --targets=vocals,accompaniment")
     return Settings(
         stft,
-        tuple(dict.fromkeys(filter(None, targets))),
+        targets,
         stft.frames_in(args.segment_seconds),
         args.remixes,
         args.seed,

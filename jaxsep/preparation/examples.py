@@ -9,8 +9,9 @@ import numpy as np
 import soxr
 
 from jaxsep.collections.source import Song, TrackError
-from jaxsep.data.mix_plan import SPEED_STEPS, UNVARIED, draw_matrices, draw_speeds
-from jaxsep.data.records import INT16_SCALE, MAGNITUDE, REQUIRED_TARGETS, WAVEFORM
+from jaxsep.data.mix_plan import SPEED_STEPS, draw_matrices, draw_speeds
+from jaxsep.data.mixing import UNVARIED
+from jaxsep.data.records import INT16_SCALE, MAGNITUDE, PAIR, WAVEFORM, rest_of
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
@@ -25,14 +26,13 @@ class Settings:
     """What a data set's examples look like.
 
     Attributes:
-      stft: format and transform of the magnitudes.
-      targets: the stems that are stored, magnitudes beside the mixture's; of these, `vocals` and
-        `accompaniment` always.
-      segment_frames: length of an example; a track's last one is shorter.
-      remixes: further passes over the training tracks, with vocals and accompaniment of
+      stft: Format and transform of the magnitudes.
+      targets: Stems that are stored, magnitudes beside the mixture's.
+      segment_frames: Length of an example; a track's last one is shorter.
+      remixes: Further passes over the training tracks, with vocals and accompaniment of
         different tracks.
-      seed: decides the remixes.
-      representation: one of `records.REPRESENTATIONS`.
+      seed: Seed of the remixes.
+      representation: One of `records.REPRESENTATIONS`.
     """
 
     stft: StftConfig
@@ -42,15 +42,23 @@ class Settings:
     seed: int
     representation: str = MAGNITUDE
 
+    @property
+    def rests(self) -> tuple[str, ...]:
+        """Names of the rests whose magnitudes are stored too: those that are no target."""
+        if self.representation == WAVEFORM:
+            return ()
+        rests = (rest_of(target, self.targets) for target in self.targets)
+        return tuple(rest for rest in rests if rest not in self.targets)
+
 
 def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     """Brings a song to the data set's sample rate and channels.
 
     Returns:
-      float32 `[samples, channels]` for `mixture`, `vocals`, `accompaniment` and the other targets.
-      Always mixture = vocals + accompaniment: where a released mixture is used, the accompaniment
-      is what it leaves when the vocals are taken out. A data set of waveforms takes voices without
-      accompaniment as well, and the reverse; what a song hasn't is missing.
+      float32 `[samples, channels]` for `mixture`, the targets and their rests. Always mixture =
+      target + rest, and mixture = vocals + accompaniment: where a released mixture is used, the
+      accompaniment is what it leaves when the vocals are taken out. A data set of waveforms takes
+      voices without accompaniment as well, and the reverse; what a song hasn't is missing.
 
     Raises:
       TrackError: if a stem is missing, lengths or channels differ, or it is too loud for float16.
@@ -75,7 +83,7 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
         rest = [wave for name, wave in waveforms.items() if name not in ("mixture", "vocals")]
         if rest:
             waveforms["accompaniment"] = np.sum(rest, axis=0)
-    parts = [waveforms[name] for name in REQUIRED_TARGETS if name in waveforms]
+    parts = [waveforms[name] for name in PAIR if name in waveforms]
     waveforms.setdefault("mixture", np.sum(parts, axis=0))
     if is_partial:
         return {
@@ -90,14 +98,17 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     missing = [name for name in settings.targets if name not in waveforms]
     if missing:
         raise TrackError(f"has no stem {missing[0]!r}, only {', '.join(sorted(song.stems))}")
-    return {name: waveforms[name] for name in ("mixture", *settings.targets)}
+    rests = {
+        name: waveforms["mixture"] - waveforms[target]
+        for target in settings.targets
+        if (name := rest_of(target, settings.targets)) in settings.rests
+    }
+    return {name: waveforms[name] for name in ("mixture", *settings.targets)} | rests
 
 
 def _check_shapes(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
-    if not is_partial and "vocals" not in waveforms:
-        raise TrackError(f"has no stem 'vocals', only {', '.join(sorted(waveforms))}")
     if not is_partial and len(waveforms) < 2:
-        raise TrackError("has vocals alone; give it an accompaniment, or drums, bass and other")
+        raise TrackError(f"has {next(iter(waveforms))} alone; give it what sounds beside it")
     if waveforms.keys() == {"mixture"}:
         raise TrackError("has a mixture and no stems")
     for axis, unit in ((0, "samples"), (1, "channels")):
@@ -208,7 +219,7 @@ def _segment_bounds(waveform: np.ndarray, settings: Settings) -> Iterator[tuple[
         count = min(settings.segment_frames, frames - first)
         yield (
             first * stft.hop_length - stft.n_fft // 2,
-            (count - 1) * stft.hop_length + stft.n_fft,
+            stft.num_samples(count),
         )
 
 
@@ -228,7 +239,11 @@ def _magnitudes(parts: dict[str, np.ndarray], stft: StftConfig) -> dict[str, np.
     magnitudes = {}
     for name, wave in parts.items():
         spectrum = librosa.stft(
-            wave.T, n_fft=stft.n_fft, hop_length=stft.hop_length, window="hann", center=False
+            wave.T,
+            n_fft=stft.n_fft,
+            hop_length=stft.hop_length,
+            win_length=stft.win_length,
+            center=False,
         )
         magnitudes[name] = np.abs(spectrum).transpose(2, 0, 1)
     return magnitudes

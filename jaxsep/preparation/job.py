@@ -28,7 +28,9 @@ def describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dic
         "format_version": records.FORMAT_VERSION,
         "name": source.name,
         "licence": source.licence,
-        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
+        "settings": json.loads(
+            json.dumps({**dataclasses.asdict(settings), "rests": settings.rests})
+        ),
         "tracks_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
     }
 
@@ -37,7 +39,8 @@ def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Says in one line where two job descriptions differ; empty if nowhere."""
 
     def flatten(job):
-        before = {"representation": records.MAGNITUDE}  # there was no other before it was stated
+        # There was nothing else before these were stated.
+        before = {"representation": records.MAGNITUDE, "rests": [], "padding": "zeros"}
         settings = {**before, **job["settings"], **job["settings"]["stft"], "stft": None}
         return {key: job[key] for key in ("format_version", "name", "licence")} | settings
 

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from jaxsep.collections.source import SPLITS, PreparationError, Source, Track
-from jaxsep.data import records, tfrecord
+from jaxsep.data import bin_statistics, records, tfrecord
 from jaxsep.data.mix_plan import draw_partners
 from jaxsep.files import read_json, sha256_of, write_json
 from jaxsep.preparation.examples import Settings
@@ -29,7 +29,6 @@ from jaxsep.preparation.shards import (
     SHARD_BYTES,
     BadTrackError,
     Group,
-    merge_statistics,
     write_group,
 )
 from jaxsep.processes import ignored_interrupts, worker_pool
@@ -107,7 +106,7 @@ def _expected_bytes(track: Track, settings: Settings) -> float:
         values = track.seconds * stft.sample_rate * stft.channels * len(settings.targets)
         return 1.001 * values * np.dtype(np.int16).itemsize
     frames = track.seconds * stft.sample_rate / stft.hop_length + 1
-    values = frames * stft.channels * stft.bins * (1 + len(settings.targets))
+    values = frames * stft.channels * stft.bins * (1 + len(settings.targets) + len(settings.rests))
     return 1.001 * values * np.dtype(np.float16).itemsize  # names and framing add a little
 
 
@@ -184,7 +183,7 @@ def _finish(
     if "train" not in splits:
         raise PreparationError("no training track could be used: " + "; ".join(skipped))
     statistics = [marker["statistics"] for group, marker in markers.items()]
-    write_json(output / records.STATISTICS, merge_statistics(statistics))
+    write_json(output / records.STATISTICS, bin_statistics.merge(statistics))
     _write_tfds_metadata(source, output, settings, splits)
     manifest = {
         **job,
@@ -202,7 +201,7 @@ def _write_tfds_metadata(
     source: Source, output: Path, settings: Settings, splits: dict[str, Any]
 ) -> None:
     """Writes what `tfds.builder_from_directory` needs."""
-    template = records.FILE_TEMPLATE
+    template, stems = records.FILE_TEMPLATE, (*settings.targets, *settings.rests)
     split_infos = [
         tfds.core.SplitInfo(
             name=split,
@@ -220,7 +219,7 @@ def _write_tfds_metadata(
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=str(output),
-        features=records.example_features(settings.stft, settings.targets, settings.representation),
+        features=records.example_features(settings.stft, stems, settings.representation),
         split_infos=split_infos,
         filename_template=template,
         check_data=False,

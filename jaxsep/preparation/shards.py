@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.data import records, tfrecord
+from jaxsep.data.bin_statistics import BinStatistics
 from jaxsep.files import sha256_of, write_json
 from jaxsep.preparation.examples import (
     Settings,
@@ -18,7 +19,6 @@ from jaxsep.preparation.examples import (
     segment_waveforms,
     to_format,
 )
-from jaxsep.stft_config import StftConfig
 
 SHARD_BYTES = 128 * 2**20
 
@@ -52,8 +52,9 @@ def write_group(
     Raises:
       BadTrackError: at the first track that can't be used, unless `skip_bad`.
     """
-    codec = records.ExampleCodec(settings.stft, settings.targets, settings.representation)
-    statistics = Statistics(settings.stft)
+    stems = (*settings.targets, *settings.rests)
+    codec = records.ExampleCodec(settings.stft, stems, settings.representation)
+    statistics = BinStatistics(settings.stft)
     tracks, skipped, stem_records = [], [], []
     with ShardWriter(folder, group.name) as writer:
         for track, partner in group.tracks:
@@ -93,7 +94,7 @@ def _examples(
     partner: dict[str, np.ndarray] | None,
     key: str,
     settings: Settings,
-    statistics: "Statistics | None",
+    statistics: BinStatistics | None,
 ) -> Iterator[dict[str, typing.Any]]:
     """Yields a track's examples, without its name, and counts its mixtures in the statistics."""
     if settings.representation == records.WAVEFORM:
@@ -164,39 +165,6 @@ class ShardWriter:
         os.replace(self._file.name, path)
         self.shards[-1]["sha256"] = sha256_of(path)
         self._file = None
-
-
-class Statistics:
-    """Per-bin sums of magnitudes and of their logarithms, over frames and channels."""
-
-    def __init__(self, stft: StftConfig):
-        self._floor = stft.magnitude_floor
-        self._count = 0
-        self._sums = np.zeros((4, stft.bins))
-
-    def add(self, magnitude: np.ndarray) -> None:
-        rows = magnitude.astype(np.float64).reshape(-1, magnitude.shape[-1])
-        logs = np.log(rows + self._floor)
-        self._count += len(rows)
-        self._sums += [rows.sum(0), np.square(rows).sum(0), logs.sum(0), np.square(logs).sum(0)]
-
-    def sums(self) -> dict[str, typing.Any]:
-        return {"count": self._count, "sums": self._sums.tolist()}
-
-
-def merge_statistics(parts: list[dict[str, typing.Any]]) -> dict[str, list[float]]:
-    """Combines the groups' sums to what `records.Dataset.statistics` describes."""
-    count = sum(part["count"] for part in parts)
-    sums = np.sum([part["sums"] for part in parts], axis=0)
-    mean, square, log_mean, log_square = sums / count
-    # No bin may stand so still that dividing by its deviation blows up noise.
-    std = np.sqrt(np.maximum(square - mean**2, (1e-4 * mean.max()) ** 2))
-    log_std = np.sqrt(np.maximum(log_square - log_mean**2, 1e-2))
-    values = (mean, std, log_mean, log_std)
-    return {
-        name: [float(np.float32(v)) for v in value]
-        for name, value in zip(records.STATISTICS_FIELDS, values, strict=True)
-    }
 
 
 def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:

@@ -21,7 +21,7 @@ from jaxsep.models.files import save_model
 from jaxsep.models.load import MODEL, load_model
 from jaxsep.models.orbax_reader import describe
 from jaxsep.training import health
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.setup import Setup
 from jaxsep.training.state import TrainState
 from jaxsep.training.step import Batch
@@ -113,7 +113,7 @@ def replay(
     mesh = sharding.make_mesh(jax.local_devices()[:1])
     examine = health.make_examine(
         masker,
-        example_loss=LOSSES[config["loss"]],
+        loss=Loss(config["loss"]),
         mesh=mesh,
         grad_accum_steps=config["grad_accum_steps"],
         seed=config["seed"],

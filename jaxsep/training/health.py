@@ -26,9 +26,9 @@ from flax import linen as nn
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from jaxsep.models.masker import Masker
+from jaxsep.models.masker import Masker, observe
 from jaxsep.sharding import batch_sharding, replicated
-from jaxsep.training.losses import LossFn
+from jaxsep.training.losses import Loss
 from jaxsep.training.step import Batch, accumulate, make_loss_fn, step_key
 
 LayerNumbers = dict[str, dict[str, Any]]
@@ -37,7 +37,7 @@ ORIGIN = ("record", "first_frame", "swapped", "num_frames")
 
 
 def make_examine(
-    masker: Masker, *, example_loss: LossFn, mesh: Mesh, grad_accum_steps: int, seed: int
+    masker: Masker, *, loss: Loss, mesh: Mesh, grad_accum_steps: int, seed: int
 ) -> Callable[[Any, Any, Any, Batch, int | jax.Array], dict[str, Any]]:
     """Makes the jitted function that looks inside a training step.
 
@@ -45,7 +45,7 @@ def make_examine(
 
     Args:
       masker: of `jaxsep.models`.
-      example_loss: one of `losses.LOSSES`.
+      loss: Loss of each example and target.
       mesh: the batch is spread over it.
       grad_accum_steps: as the training step's; shares are then means over the parts of the batch.
       seed: as the training step's.
@@ -55,7 +55,7 @@ def make_examine(
       batch and the number of steps before it to the `loss`; `layers`, the numbers of each by name;
       and `examples`, arrays `[batch]`: their `loss` and the `ORIGIN` that the batch tells.
     """
-    loss_fn = make_loss_fn(masker, example_loss, _Watch(masker))
+    loss_fn = make_loss_fn(masker, loss, _Watch(masker))
 
     def watched_loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
         value, beside = loss_fn(params, statistics, batch, key=key)
@@ -93,7 +93,8 @@ def layer_names(masker: Masker) -> list[str]:
     """Returns a masker's layers in the order of the forward pass."""
     watch = _Watch(masker)
     stft = masker.stft
-    key, mixture = jax.random.key(0), jnp.zeros((1, 2, stft.channels, stft.bins))
+    spectrum = jnp.zeros((1, 2, stft.channels, stft.bins), jnp.complex64)
+    key, mixture = jax.random.key(0), observe(masker, spectrum)
 
     def run(key):
         variables = masker.init(key, mixture, masker.initial_carry(1))
@@ -189,10 +190,10 @@ class _Watch:
 
 
 def _sizes(side: str, activation: jax.Array) -> dict[str, jax.Array]:
-    activation = activation.astype(jnp.float32)
+    size = jnp.abs(activation).astype(jnp.float32)  # of complex ones, too
     return {
-        f"{side}_rms": jnp.sqrt(jnp.mean(jnp.square(activation))),
-        f"{side}_max": jnp.max(jnp.abs(activation)),
+        f"{side}_rms": jnp.sqrt(jnp.mean(jnp.square(size))),
+        f"{side}_max": jnp.max(size),
     }
 
 

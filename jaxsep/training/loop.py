@@ -66,7 +66,8 @@ def train(
     Returns:
       The content of `summary.json`: `ended` ("finished", "stopped early" or a signal's name),
       `checkpoint` (path of the best), its `sdr` and, once the training is over, `sdr_mixture` (dB,
-      mean over the validation tracks; None without any), `steps`, `seconds` and more.
+      mean over the targets and the validation tracks; None without any), the same of each in
+      `sdr_by_target` and `sdr_mixture_by_target`, `steps`, `seconds` and more.
 
     Raises:
       workdir.WorkdirError, jaxsep.models.files.ModelError: `folder` belongs to another
@@ -157,16 +158,21 @@ def _is_checkpoint_due(plan: Plan, number: int) -> bool:
 def _validate(setup: Setup, runner: StepRunner, totals: Totals, log: TrainLog) -> float | None:
     """Scores the state; where scores have stopped rising, lowers the learning rate."""
     plan = setup.plan
-    score, _ = validate(
+    scores = validate(
         setup.eval_step,
         runner.state.variables,
         setup.dataset,
+        targets=setup.targets,
         batch_size=plan.batch_size,
         mesh=setup.mesh,
     )
+    score = scores.sdr
     if score is None:
         return None
-    log.write(runner.number, {"validation/sdr": score})
+    by_target = {f"validation/sdr_{name}": value for name, value in scores.estimate.items()}
+    several = by_target if len(by_target) > 1 else {}
+    known = {name: value for name, value in several.items() if value is not None}
+    log.write(runner.number, {"validation/sdr": score, **known})
     if not math.isfinite(score):  # nothing is better or worse than that
         return None
     totals.scores.append(score)

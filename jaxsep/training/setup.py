@@ -11,13 +11,16 @@ import jax.numpy as jnp
 from jaxsep import models, sharding
 from jaxsep.data import records
 from jaxsep.data.input_pipeline import eval_batches, train_batches
-from jaxsep.data.mix_plan import Mixing
+from jaxsep.data.mixing import Mixing
+from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
+from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import health, optimizer, workdir
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import TrainState, create_state
-from jaxsep.training.step import Batch, check_masker, make_eval_step, make_train_step
+from jaxsep.training.statistics import mixture_statistics
+from jaxsep.training.step import Batch, is_complex, make_eval_step, make_train_step
 
 AT_LEAST_0 = ("seed", "weight_decay", "warmup_steps", "plateau_patience", "early_stopping_patience")
 AT_LEAST_1 = (
@@ -58,7 +61,8 @@ class Setup:
 
     Attributes:
       plan: What happens when.
-      dataset: Data set to train on.
+      dataset: Data set to train on, with the recipe's transform.
+      targets: Names of the masker's targets.
       mesh: Devices that share each batch.
       state: State before the first step.
       train_step: Function of `step.make_train_step`.
@@ -73,6 +77,7 @@ class Setup:
 
     plan: Plan
     dataset: records.Dataset
+    targets: tuple[str, ...]
     mesh: jax.sharding.Mesh
     state: TrainState
     train_step: Callable[..., Any]
@@ -97,16 +102,16 @@ def set_up(config: Any) -> Setup:
       jaxsep.data.records.DatasetError: The data set can't be used.
     """
     _check(config)
-    dataset = records.load_dataset(config.data_dir)
     mesh = sharding.make_mesh()
+    start = load_model(config.start_from) if config.start_from else None
     try:
-        if config.loss not in LOSSES:
-            raise ValueError(f"loss={config.loss!r} is unknown; use one of {', '.join(LOSSES)}")
-        mixing = Mixing(**config.mixing)  # says what is wrong with it
-        if config.mix_on_device and dataset.representation != records.WAVEFORM:
-            raise ValueError("mix_on_device needs a data set made with --representation=waveform")
-        masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **config.model)
-        check_masker(masker)
+        dataset = _load_dataset(config, start)
+        loss = Loss(config.loss)
+        mixing = Mixing(**config.mixing.to_dict())  # says what is wrong with it
+        fields = _masker_fields(config)
+        masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **fields)
+        dataset.check_targets(masker.targets)
+        _check_representation(config, dataset, masker, loss)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
         )
@@ -122,12 +127,13 @@ def set_up(config: Any) -> Setup:
         schedule, grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
     )
     variables = models.init(masker, jax.random.key(config.seed))
-    variables = masker.with_statistics(variables, dataset.statistics())
-    if config.start_from:
-        variables = _variables_of(config.start_from, dataset.stft, like=variables)
+    if start is None:
+        variables = masker.with_statistics(variables, mixture_statistics(dataset, masker))
+    else:
+        variables = _variables_of(start, config.start_from, dataset.stft, like=variables)
     state = create_state(variables, adam, with_ema=config.ema_decay > 0)
     shared = {
-        "example_loss": LOSSES[config.loss],
+        "loss": loss,
         "mesh": mesh,
         "grad_accum_steps": config.grad_accum_steps,
         "seed": config.seed,
@@ -135,6 +141,7 @@ def set_up(config: Any) -> Setup:
     return Setup(
         plan=Plan(**{field.name: config[field.name] for field in dataclasses.fields(Plan)}),
         dataset=dataset,
+        targets=masker.targets,
         mesh=mesh,
         state=sharding.replicate(state, mesh),
         train_step=make_train_step(
@@ -145,26 +152,31 @@ def set_up(config: Any) -> Setup:
             **shared,
         ),
         # In float32, as models are restored.
-        eval_step=make_eval_step(models.create(stft=dataset.stft, **config.model), mesh=mesh),
+        eval_step=make_eval_step(models.create(stft=dataset.stft, **fields), mesh=mesh),
         examine=health.make_examine(masker, **shared),
         layers=health.layer_names(masker),
-        batches=_make_batches(config, dataset, mixing, mesh),
+        batches=_make_batches(config, dataset, masker.targets, mixing, mesh),
         identity=workdir.identify(config.to_dict(), dataset),
-        description=workdir.describe(config.to_dict(), dataset),
+        description=workdir.describe({**config.to_dict(), "model": fields}, dataset),
         advice=_advise(config),
     )
 
 
 def _make_batches(
-    config: Any, dataset: records.Dataset, mixing: Mixing, mesh: jax.sharding.Mesh
+    config: Any,
+    dataset: records.Dataset,
+    targets: tuple[str, ...],
+    mixing: Mixing,
+    mesh: jax.sharding.Mesh,
 ) -> Callable[[int], Iterator[Batch]]:
     """Makes the function that yields the training batches from a number on."""
     # A data set that can't be validated on is refused before hours are spent on it.
-    eval_batches(dataset, "validation", batch_size=config.batch_size, mesh=mesh)
-    segment_frames = dataset.manifest["settings"]["segment_frames"]
+    eval_batches(dataset, "validation", targets=targets, batch_size=config.batch_size, mesh=mesh)
+    segment_frames = dataset.segment_frames
     make_batches = functools.partial(
         train_batches,
         dataset,
+        targets=targets,
         batch_size=config.batch_size,
         crop_frames=min(config.crop_frames or segment_frames, segment_frames),
         seed=config.seed,
@@ -176,17 +188,70 @@ def _make_batches(
     return lambda first_batch: make_batches(first_batch=first_batch)
 
 
-def _variables_of(path: str, stft: StftConfig, *, like: dict[str, Any]) -> dict[str, Any]:
-    """Loads what a training begins with: parameters, and the statistics that they are used to.
+def _load_dataset(config: Any, start: Model | None) -> records.Dataset:
+    """Opens the data set, as the transform of the recipe or of the model to start from shows it.
 
     Raises:
-      ConfigError: They are of another masker, or of another format of magnitudes.
-      jaxsep.models.files.ModelError: There are none.
+      ValueError: The transform is impossible.
+      jaxsep.data.records.DatasetError: There is no such data set, or it has another transform.
     """
-    masker, variables, _ = load_model(path)
+    dataset = records.load_dataset(config.data_dir)
+    changes = {name: value for name, value in config.stft.items() if value is not None}
+    if changes:
+        return dataset.with_stft(dataclasses.replace(dataset.own_stft, **changes))
+    if start is not None and dataset.representation == records.WAVEFORM:
+        return dataset.with_stft(start.masker.stft)
+    return dataset
+
+
+def _masker_fields(config: Any) -> dict[str, Any]:
+    """Returns the fields of the masker, its targets among them."""
+    targets = [name.strip() for name in config.targets.split(",")]
+    fields = config.model.to_dict()
+    networks = fields.get("networks")
+    if networks is None:
+        return {**fields, "targets": targets}
+    if list(networks) != targets:
+        raise ValueError(
+            f"targets={config.targets} must be those of model.networks, {','.join(networks)}"
+        )
+    return fields
+
+
+def _check_representation(
+    config: Any, dataset: records.Dataset, masker: Masker, loss: Loss
+) -> None:
+    """Raises ValueError where magnitudes aren't enough for a recipe, or a crop is too short."""
+    if dataset.representation == records.WAVEFORM:
+        shortest = dataset.stft.overlap
+        frames = min(config.crop_frames or dataset.segment_frames, dataset.segment_frames)
+        if loss.needs_phase and frames < shortest:
+            raise ValueError(
+                f"loss={config.loss} needs crops of {shortest} frames at least, not {frames}; use a"
+                " larger crop_frames or longer segments"
+            )
+        return
+    needs = {
+        "mix_on_device": config.mix_on_device,
+        f"loss={config.loss}": loss.needs_phase,
+        f"model.name={config.model.name}": masker.traits.sees == "spectrum" or is_complex(masker),
+    }
+    if wanting := [name for name, is_needed in needs.items() if is_needed]:
+        raise ValueError(f"{wanting[0]} needs a data set made with --representation=waveform")
+
+
+def _variables_of(
+    start: Model, path: str, stft: StftConfig, *, like: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns what a training begins with: parameters, and the statistics that they are used to.
+
+    Raises:
+      ConfigError: They are of another masker, or of another transform.
+    """
+    masker, variables, _ = start
     problem = f"start_from={path} holds another masker"
     if masker.stft != stft:
-        raise ConfigError(f"{problem}: its magnitudes are {masker.stft}, the data set's {stft}")
+        raise ConfigError(f"{problem}: its transform is {masker.stft}, not {stft}")
     there, here = (dict(jax.tree.leaves_with_path(tree)) for tree in (variables, like))
     for name in there | here:
         shapes = [jnp.shape(tree[name]) if name in tree else None for tree in (there, here)]

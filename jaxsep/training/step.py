@@ -9,42 +9,21 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxsep.data.input_pipeline import STEMS
-from jaxsep.models.masker import Masker
+from jaxsep.models.masker import Masker, observe
 from jaxsep.sharding import batch_sharding, replicated, split_batch
 from jaxsep.spectrogram import analyse
-from jaxsep.stft_config import StftConfig
-from jaxsep.training.losses import LossFn, error_energy
+from jaxsep.training.losses import Loss, Parts, error_energy
 from jaxsep.training.optimizer import learning_rate, skip_update
 from jaxsep.training.state import TrainState
 
 Batch = dict[str, jax.Array]
-VOCALS = 0  # place of the only target that is trained, see `check_masker`
-
-
-def check_masker(masker: Masker) -> None:
-    """Checks that a masker is one that training can feed: real masks of magnitudes, of the vocals.
-
-    Raises:
-      ValueError: If it isn't.
-    """
-    if masker.targets != ("vocals",):
-        raise ValueError(
-            f"targets={','.join(masker.targets)} can't be trained; the only target can be vocals"
-        )
-    traits = masker.traits
-    if (traits.sees, traits.answers) != ("magnitude", "real"):
-        raise ValueError(
-            f"a masker that sees the {traits.sees} and answers {traits.answers} masks can't be"
-            " trained; use one with real masks of magnitudes"
-        )
 
 
 def make_train_step(
     masker: Masker,
     optimizer: optax.GradientTransformation,
     *,
-    example_loss: LossFn,
+    loss: Loss,
     grad_clip_norm: float,
     mesh: Mesh,
     grad_accum_steps: int,
@@ -60,7 +39,7 @@ def make_train_step(
     Args:
       masker: Masker to train.
       optimizer: Optimizer of `optimizer.make_optimizer`; it clips the gradient.
-      example_loss: One of `losses.LOSSES`.
+      loss: Loss of each example and target.
       grad_clip_norm: Norm at which the optimizer clips, to report whether it did.
       mesh: Devices that share the batch.
       grad_accum_steps: Parts that the batch is worked through in, to save memory; 1 for a masker
@@ -74,7 +53,7 @@ def make_train_step(
       was seen last to the next state and the scalars `loss`, `grad_norm` (before clipping),
       `learning_rate`, `clipped`, `skipped` (left out) and `failed_in_row`.
     """
-    loss_fn = make_loss_fn(masker, example_loss)
+    loss_fn = make_loss_fn(masker, loss)
 
     def train_step(state: TrainState, batch: Batch, failures_seen: int):
         drawn_loss_fn = functools.partial(loss_fn, key=step_key(seed, state.step))
@@ -139,15 +118,15 @@ def step_key(seed: int, step: int | jax.Array) -> jax.Array:
 
 def make_loss_fn(
     masker: Masker,
-    example_loss: LossFn,
+    loss: Loss,
     apply: Callable[..., tuple[jax.Array, Any, Any]] | None = None,
 ) -> Callable[..., tuple[jax.Array, dict[str, Any]]]:
     """Makes the function that training differentiates.
 
     Args:
-      masker: of `jaxsep.models`.
-      example_loss: one of `losses.LOSSES`.
-      apply: how to run the masker, from `(variables, mixture, valid, key)` to the masks, the next
+      masker: Masker to train.
+      loss: Loss of each example and target.
+      apply: How to run the masker, from `(variables, mixture, valid, key)` to the masks, the next
         statistics and anything; for those who want to look inside.
 
     Returns:
@@ -158,10 +137,10 @@ def make_loss_fn(
     apply = apply or functools.partial(_predict_in_training, masker)
 
     def loss_fn(params, statistics, batch: Batch, *, key: jax.Array):
-        magnitudes, valid = to_magnitudes(batch, masker.stft)
+        parts = to_parts(batch, masker)
         variables = {"params": params, "statistics": statistics}
-        masks, statistics, seen = apply(variables, magnitudes["mixture"], valid, key)
-        losses = example_loss(masks[:, VOCALS], magnitudes, valid)
+        masks, statistics, seen = apply(variables, _observe(masker, parts), parts.valid, key)
+        losses = jnp.mean(loss(masks, _simplify(masker, loss, parts)), axis=1)
         return jnp.mean(losses), {"losses": losses, "statistics": statistics, "seen": seen}
 
     return loss_fn
@@ -203,53 +182,68 @@ def make_eval_step(
 
     Returns:
       A function from a masker's variables and a batch to `track`, as in the batch, and energies,
-      float32 `[batch]` each: `vocals`; `error` of the masked mixture and `mixture_error` of the
-      mixture itself, both against the vocals, phase included (see `jaxsep.training.losses`).
+      float32 `[batch, targets]` each: `target`; `error` of the masked mixture and `mixture_error`
+      of the mixture itself, both against the target, phase included (see
+      `jaxsep.training.losses`).
     """
 
     def eval_step(variables, batch: Batch):
-        magnitudes, valid = to_magnitudes(batch, masker.stft)
-        mixture = magnitudes["mixture"]
-        masks, _ = masker.apply(variables, mixture, masker.initial_carry(len(mixture)), valid=valid)
-        error = error_energy(masks[:, VOCALS], **magnitudes)
+        parts = to_parts(batch, masker)
+        mixture = _observe(masker, parts)
+        carry = masker.initial_carry(len(mixture))
+        masks, _ = masker.apply(variables, mixture, carry, valid=parts.valid)
+        magnitudes = parts.magnitudes
         energies = {
-            "vocals": jnp.square(magnitudes["vocals"]),
-            "error": error,
-            "mixture_error": jnp.square(magnitudes["accompaniment"]),
+            "target": jnp.square(magnitudes.targets),
+            "error": error_energy(masks, parts if is_complex(masker) else magnitudes),
+            "mixture_error": jnp.square(magnitudes.rests),
         }
-        inside = valid[:, :, None, None]
-        sums = {name: jnp.sum(value * inside, axis=(1, 2, 3)) for name, value in energies.items()}
+        inside = parts.valid[:, None, :, None, None]
+        sums = {name: jnp.sum(value * inside, axis=(2, 3, 4)) for name, value in energies.items()}
         return {"track": batch["track"], **sums}
 
     everywhere, spread = replicated(mesh), batch_sharding(mesh)
     return jax.jit(eval_step, in_shardings=(everywhere, spread), out_shardings=everywhere)
 
 
-def to_magnitudes(batch: Batch, stft: StftConfig) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Brings a batch, of magnitudes or of waveforms, to what the loss compares.
+def is_complex(masker: Masker) -> bool:
+    """Tells whether a masker answers complex masks."""
+    return masker.traits.answers == "complex"
+
+
+def to_parts(batch: Batch, masker: Masker) -> Parts:
+    """Brings a batch to what the loss compares.
 
     Args:
       batch: A batch of `jaxsep.data.input_pipeline`.
-      stft: of the data set.
+      masker: Masker, whose targets are the first of the batch's stems.
 
     Returns:
-      `mixture`, `vocals`, `accompaniment`: magnitudes, float32 `[batch, frames, channels, bins]`;
-      and bool `[batch, frames]`: which frames are no padding.
+      Complex spectra of waveforms, or magnitudes as they are.
     """
     if "stems" in batch:
         # Multiplying the spectrum is equalising with a filter much shorter than a frame.
-        spectra = analyse(batch["stems"], stft) * batch["gains"][:, :, None, None, :]
-        vocals, accompaniment = spectra[:, 0], spectra[:, 1:].sum(axis=1)
-        parts = {
-            "mixture": vocals + accompaniment,
-            "vocals": vocals,
-            "accompaniment": accompaniment,
-        }
-        magnitudes = {name: jnp.abs(part) for name, part in parts.items()}
+        spectra = analyse(batch["stems"], masker.stft) * batch["gains"][:, :, None, None, :]
+        places = range(len(masker.targets))
+        targets = spectra[:, : len(places)]
+        rests = [jnp.delete(spectra, place, axis=1).sum(axis=1) for place in places]
+        rests = jnp.stack(rests, axis=1)
+        mixture = targets[:, :1] + rests[:, :1]
     else:
-        magnitudes = {name: batch[name].astype(jnp.float32) for name in STEMS}
-    frames = magnitudes["mixture"].shape[1]
-    return magnitudes, jnp.arange(frames) < batch["num_frames"][:, None]
+        mixture = batch["mixture"].astype(jnp.float32)[:, None]
+        targets, rests = (batch[name].astype(jnp.float32) for name in ("targets", "rests"))
+    valid = jnp.arange(mixture.shape[2]) < batch["num_frames"][:, None]
+    return Parts(mixture, targets, rests, valid, masker.stft)
+
+
+def _observe(masker: Masker, parts: Parts) -> jax.Array:
+    """Returns what a masker sees of the mixture."""
+    return observe(masker, parts.mixture[:, 0])
+
+
+def _simplify(masker: Masker, loss: Loss, parts: Parts) -> Parts:
+    """Drops the phases where magnitudes are enough: they take half the memory."""
+    return parts if loss.needs_phase or is_complex(masker) else parts.magnitudes
 
 
 def _predict_in_training(

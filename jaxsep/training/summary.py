@@ -37,16 +37,18 @@ def write_summary(
       The content of the file.
     """
     plan, dataset, steps = setup.plan, setup.dataset, int(state.step)
-    score = mixture_score = info = None
+    score = info = scores = None
     if ended in (FINISHED, STOPPED_EARLY):
         masker, variables, info = load_model(folder)
-        score, mixture_score = validate(
+        scores = validate(
             setup.eval_step,
             sharding.replicate(variables, setup.mesh),
             dataset,
+            targets=setup.targets,
             batch_size=plan.batch_size,
             mesh=setup.mesh,
         )
+        score = scores.sdr
         if jax.process_index() == 0:
             draw_example(folder / "spectrograms.png", dataset, masker, variables)
     else:
@@ -58,8 +60,11 @@ def write_summary(
         "ended": ended,
         "steps": steps,
         "num_train_steps": plan.num_train_steps,
+        "targets": list(setup.targets),
         "sdr": score,
-        "sdr_mixture": mixture_score,
+        "sdr_by_target": scores and scores.estimate,
+        "sdr_mixture": scores and scores.sdr_mixture,
+        "sdr_mixture_by_target": scores and scores.mixture,
         "checkpoint": None if info is None else str(folder / FOLDER / str(info.step)),
         "seconds": totals.seconds,
         "examples_per_second": totals.timed_steps * plan.batch_size / timed_seconds,

@@ -11,7 +11,14 @@ MESH = sharding.make_mesh()
 
 
 def first_batches(dataset, **changes):
-    fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, "mesh": MESH, **changes}
+    fields = {
+        "targets": ["vocals"],
+        "batch_size": 4,
+        "crop_frames": 40,
+        "seed": 0,
+        "mesh": MESH,
+        **changes,
+    }
     batches = train_batches(dataset, **fields)
     return [jax.device_get(next(batches)) for _ in range(3)]
 
@@ -49,7 +56,8 @@ def test_short_segments_are_padded_and_counted(tiny_dataset):
 
 def test_evaluation_sees_each_segment_once(tiny_dataset):
     tracks, frames = [], 0
-    for batch in eval_batches(tiny_dataset, "validation", batch_size=2, mesh=MESH):
+    fields = {"targets": ["vocals"], "batch_size": 2, "mesh": MESH}
+    for batch in eval_batches(tiny_dataset, "validation", **fields):
         tracks += batch["track"].tolist()
         frames += int(batch["num_frames"].sum())
     assert tracks == [0, 0, 0, -1]
@@ -77,10 +85,14 @@ def test_a_crop_is_the_stored_frames_with_channels_swapped_where_it_says_so(tiny
             stored = tiny_dataset.codec.decode(source[record])
             first, frames = batch["first_frame"][number], batch["num_frames"][number]
             is_swapped = bool(batch["swapped"][number])
-            for stem in ("mixture", "vocals", "accompaniment"):
+            mixture, target, rest = (
+                batch[name][number] for name in ("mixture", "targets", "rests")
+            )
+            found = {"mixture": mixture, "vocals": target[0], "accompaniment": rest[0]}
+            for stem, magnitude in found.items():
                 expected = stored[stem][first : first + frames]
                 expected = expected[:, ::-1] if is_swapped else expected
-                np.testing.assert_array_equal(batch[stem][number, :frames], expected)
+                np.testing.assert_array_equal(magnitude[:frames], expected)
             seen.add((is_swapped, int(first)))
     swaps, firsts = map(set, zip(*seen, strict=True))
     assert swaps == {False, True} and len(firsts) > 5

@@ -7,12 +7,11 @@ from configs import default
 from jaxsep.data.mix_plan import (
     NOTHING,
     SPEED_STEPS,
-    UNVARIED,
-    Mixing,
     MixPlanner,
     draw_partners,
     draw_speeds,
 )
+from jaxsep.data.mixing import UNVARIED, Mixing
 from tests.helpers import Tones, prepare_waveforms
 
 
@@ -22,13 +21,13 @@ def tones(tmp_path_factory):
 
 
 def plans(dataset, mixing: Mixing, count: int = 400):
-    planner = MixPlanner(dataset, "train", frames=40, mixing=mixing)
+    planner = MixPlanner(dataset, "train", targets=["vocals"], frames=40, mixing=mixing)
     rng = np.random.default_rng(0)
-    return [planner.draw(planner.vocals[n % len(planner.vocals)], rng) for n in range(count)]
+    return [planner.draw(planner.leads[n % len(planner.leads)], rng) for n in range(count)]
 
 
 def test_the_config_has_the_fields_and_defaults_of_mixing():
-    assert Mixing(**default.get_config().mixing) == Mixing()
+    assert Mixing(**default.get_config().mixing.to_dict()) == Mixing()
 
 
 @pytest.mark.parametrize("tracks", range(2, 9))
@@ -74,9 +73,7 @@ def test_what_is_never_varied_is_not_planned(tones):
 
 
 def test_shares_are_those_asked_for(tones):
-    mixing = Mixing(
-        instrumental=0.3, a_cappella=0.2, second_voice=0.4, second_backing=0.6, reverb=0.5
-    )
+    mixing = Mixing(silent=0.3, alone=0.2, second=0.4, second_rest=0.6, reverb=0.5)
     found = plans(tones, mixing, 1000)
     heard = np.array([plan["heard"] for plan in found])
     assert heard.any(axis=1).all()

@@ -9,10 +9,12 @@ import soxr
 
 from jaxsep import sharding
 from jaxsep.data.input_pipeline import Mixtures, eval_batches, train_batches
-from jaxsep.data.mix_plan import SPEED_STEPS, UNVARIED, Mixing
+from jaxsep.data.mix_plan import SPEED_STEPS
 from jaxsep.data.mix_render import render
+from jaxsep.data.mixing import UNVARIED, Mixing
 from jaxsep.data.records import DatasetError
-from jaxsep.training.step import to_magnitudes
+from jaxsep.models.mlp import MLPMasker
+from jaxsep.training.step import to_parts
 from tests.helpers import RATE, TINY_STFT, Tones, prepare_waveforms, tiny_band
 
 MESH = sharding.make_mesh()
@@ -30,9 +32,10 @@ def tones(tmp_path_factory):
 
 def planned(dataset, mixing: Mixing, frames: int, count: int, **changes):
     """Draws mixtures; returns what they are made of, and the plans with their stems as a batch."""
-    mixes = Mixtures(dataset, "train", frames=frames, mixing=mixing, mesh=MESH, **changes)
+    fields = {"targets": ["vocals"], "frames": frames, "mixing": mixing, "mesh": MESH, **changes}
+    mixes = Mixtures(dataset, "train", **fields)
     rng = np.random.default_rng(0)
-    plans = [mixes.load(mixes.vocals[n % len(mixes.vocals)], rng) for n in range(count)]
+    plans = [mixes.load(mixes.leads[n % len(mixes.leads)], rng) for n in range(count)]
     return mixes, {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
 
 
@@ -43,7 +46,7 @@ def mixtures(dataset, mixing: Mixing, frames: int = 60, count: int = 20, **chang
 
 
 def test_stems_are_rendered_as_planned(band):
-    mixing = Mixing(paired=0.3, second_voice=0.5, second_backing=0.5, mono=0.3, reverb=0.0)
+    mixing = Mixing(paired=0.3, second=0.5, second_rest=0.5, mono=0.3, reverb=0.0)
     mixes, plans = planned(band, mixing, frames=200, count=40)
     batch = jax.device_get(mixes.render(plans))
     for number, stems in enumerate(batch["stems"]):
@@ -51,7 +54,7 @@ def test_stems_are_rendered_as_planned(band):
         expected = np.stack([reference_stem(plan, stem, stems.shape[1]) for stem in range(2)])
         if not plan["paired"]:
             vocals, accompaniment = (reference_level(stem) for stem in expected)
-            expected[0] *= accompaniment / vocals * 10 ** (plan["vocals_db"] / 20)
+            expected[0] *= accompaniment / vocals * 10 ** (plan["levels_db"][0] / 20)
         expected *= plan["heard"][:, None, None]
         if plan["mono"]:
             expected[:] = expected.mean(axis=2, keepdims=True)
@@ -76,7 +79,7 @@ def reference_level(waveform: np.ndarray) -> float:
     return max(0.01, float(np.sqrt(frames[frames > 1e-3 * frames.max()].mean())))
 
 
-@pytest.mark.parametrize("mixing", [UNVARIED, Mixing(second_voice=0.5, mono=0.3)])
+@pytest.mark.parametrize("mixing", [UNVARIED, Mixing(second=0.5, mono=0.3)])
 def test_stems_in_memory_give_the_mixtures_of_those_on_disk(band, mixing):
     disk, memory = (mixtures(band, mixing, in_memory=in_memory) for in_memory in (False, True))
     for one, other in zip(disk, memory, strict=True):
@@ -86,7 +89,7 @@ def test_stems_in_memory_give_the_mixtures_of_those_on_disk(band, mixing):
 
 
 def test_an_example_is_named_by_what_it_plays(band):
-    mixing = Mixing(instrumental=0.5, a_cappella=0.2, speed=1.0, pan_db=0.0, flip=False, reverb=0.0)
+    mixing = Mixing(silent=0.5, alone=0.2, speed=1.0, pan_db=0.0, flip=False, reverb=0.0)
     _, plans = planned(band, mixing, frames=60, count=40)
     for number, record in enumerate(plans["record"]):
         stem = int(not plans["heard"][number, 0])
@@ -108,14 +111,15 @@ def test_a_room_is_fading_noise_at_the_planned_level():
         "waveforms": np.zeros((1, 2, 1, 2 * RATE, 2), np.int16),
         "matrices": np.broadcast_to(np.eye(2, dtype=np.float32), (1, 2, 1, 2, 2)),
         "paired": np.array([True]),
-        "vocals_db": np.zeros(1, np.float32),
+        "levels_db": np.zeros((1, 1), np.float32),
         "heard": np.array([[True, True]]),
-        "reverb_seconds": np.array([0.6], np.float32),
-        "reverb_db": np.array([-10.0], np.float32),
-        "reverb_seed": np.array([3], np.uint32),
+        "reverb_seconds": np.array([[0.6]], np.float32),
+        "reverb_db": np.array([[-10.0]], np.float32),
+        "reverb_seed": np.array([[3]], np.uint32),
     }
     plan["waveforms"][:, :, :, 0] = 2**14
-    batch = render(plan, samples=2 * RATE, chunk=2 * RATE, sample_rate=RATE, mesh=MESH)
+    sizes = {"samples": 2 * RATE, "chunk": 2 * RATE, "num_targets": 1}
+    batch = render(plan, **sizes, sample_rate=RATE, mesh=MESH)
     vocals, accompaniment = np.asarray(batch["stems"][0])
     tail = 2 * vocals
     tail[0] -= 1
@@ -129,17 +133,15 @@ def test_a_room_is_fading_noise_at_the_planned_level():
 
 def test_the_device_sees_librosas_magnitudes_of_the_equalised_stems(band):
     example = mixtures(band, Mixing(), count=1)[0]
-    magnitudes, valid = to_magnitudes(
-        jax.tree.map(lambda x: jnp.asarray(x)[None], example), TINY_STFT
-    )
+    parts = to_parts(jax.tree.map(lambda x: jnp.asarray(x)[None], example), MLPMasker(TINY_STFT))
     spectra = [
         librosa.stft(stem.T, n_fft=256, hop_length=64, center=False).transpose(2, 0, 1) * gains
         for stem, gains in zip(example["stems"], example["gains"], strict=True)
     ]
-    assert valid.all() and magnitudes["mixture"].shape == (1, 60, 2, 129)
-    expected = {"vocals": spectra[0], "accompaniment": spectra[1], "mixture": sum(spectra)}
+    assert parts.valid.all() and parts.mixture.shape == (1, 1, 60, 2, 129)
+    expected = {"targets": spectra[0], "rests": spectra[1], "mixture": sum(spectra)}
     for name, spectrum in expected.items():
-        np.testing.assert_allclose(magnitudes[name][0], np.abs(spectrum), atol=1e-4)
+        np.testing.assert_allclose(getattr(parts, name)[0, 0], spectrum, atol=1e-4)
 
 
 def test_unvaried_songs_keep_their_own_accompaniment(band):
@@ -159,7 +161,7 @@ def test_unvaried_songs_keep_their_own_accompaniment(band):
 
 @pytest.mark.slow
 def test_strangers_are_mixed_at_the_levels_asked_for(tones):
-    mixing = dataclasses.replace(UNVARIED, min_vocals_db=-9.0, max_vocals_db=-3.0)
+    mixing = dataclasses.replace(UNVARIED, min_db=-9.0, max_db=-3.0)
     levels = []
     for example in mixtures(tones, mixing):
         vocals, accompaniment = np.sqrt(np.square(example["stems"]).mean(axis=(1, 2)))
@@ -170,7 +172,7 @@ def test_strangers_are_mixed_at_the_levels_asked_for(tones):
 @pytest.mark.slow
 def test_what_is_no_more_than_noise_is_not_raised_to_a_voice(tmp_path):
     dataset = prepare_waveforms(Tones(vocals_gain=0.02), tmp_path / "data")
-    mixing = dataclasses.replace(UNVARIED, min_vocals_db=0.0, max_vocals_db=0.0)
+    mixing = dataclasses.replace(UNVARIED, min_db=0.0, max_db=0.0)
     for example in mixtures(dataset, mixing):
         level = np.sqrt(np.square(example["stems"][0]).mean())
         assert level < 0.02  # a voice would have that of its accompaniment, 0.07
@@ -187,7 +189,7 @@ def test_speed_changes_the_pitch_within_its_limits(tones):
     assert 0.78 < nearest.min() < 0.9 and 1.1 < nearest.max() < 1.28
 
 
-@pytest.mark.parametrize(("share", "silent"), [("instrumental", 0), ("a_cappella", 1)])
+@pytest.mark.parametrize(("share", "silent"), [("silent", 0), ("alone", 1)])
 def test_a_share_of_the_mixtures_lacks_a_stem(tones, share, silent):
     examples = mixtures(tones, dataclasses.replace(UNVARIED, **{share: 0.5}), count=40)
     silences = [not example["stems"][silent].any() for example in examples]
@@ -196,8 +198,8 @@ def test_a_share_of_the_mixtures_lacks_a_stem(tones, share, silent):
 
 
 def test_a_room_adds_a_tail_below_the_voice(tones):
-    dry = mixtures(tones, dataclasses.replace(UNVARIED, a_cappella=1.0), frames=250)
-    wet = mixtures(tones, dataclasses.replace(UNVARIED, a_cappella=1.0, reverb=1.0), frames=250)
+    dry = mixtures(tones, dataclasses.replace(UNVARIED, alone=1.0), frames=250)
+    wet = mixtures(tones, dataclasses.replace(UNVARIED, alone=1.0, reverb=1.0), frames=250)
     for before, after in zip(dry, wet, strict=True):
         # Behind the end of a record, a second long, there is silence or the tail.
         is_silent = np.abs(before["stems"][0]).max(axis=1) == 0
@@ -218,14 +220,11 @@ def test_each_part_of_a_drum_set_is_drawn_by_itself(tmp_path):
         np.abs(np.fft.rfft(example["stems"][1:, :, 0])).argmax(axis=1) for example in examples
     ]
     assert {drums == bass for drums, bass in pitches} == {False, True}
-    magnitudes, _ = to_magnitudes(
-        jax.tree.map(lambda x: jnp.asarray(x)[None], examples[0]), TINY_STFT
-    )
+    batch = jax.tree.map(lambda x: jnp.asarray(x)[None], examples[0])
+    rests = to_parts(batch, MLPMasker(TINY_STFT)).rests
     total = examples[0]["stems"][1:].sum(axis=0)
-    expected = np.abs(librosa.stft(total.T, n_fft=256, hop_length=64, center=False))
-    np.testing.assert_allclose(
-        magnitudes["accompaniment"][0], expected.transpose(2, 0, 1), atol=1e-4
-    )
+    expected = librosa.stft(total.T, n_fft=256, hop_length=64, center=False)
+    np.testing.assert_allclose(rests[0, 0], expected.transpose(2, 0, 1), atol=1e-4)
 
 
 def test_the_channels_of_mono_mixtures_are_alike(band):
@@ -236,7 +235,7 @@ def test_the_channels_of_mono_mixtures_are_alike(band):
 
 
 def test_second_takes_are_heard_beside_the_first(tones):
-    mixing = dataclasses.replace(UNVARIED, second_voice=0.5, second_backing=0.5)
+    mixing = dataclasses.replace(UNVARIED, second=0.5, second_rest=0.5)
     heard = []
     for example in mixtures(tones, mixing, count=40):
         spectra = np.abs(np.fft.rfft(example["stems"][:, :, 0]))
@@ -254,7 +253,8 @@ def test_second_takes_are_heard_beside_the_first(tones):
 
 def test_validation_hears_the_same_mixtures_each_time(tones):
     first, second = (
-        list(eval_batches(tones, "validation", batch_size=2, mesh=MESH)) for _ in range(2)
+        list(eval_batches(tones, "validation", targets=["vocals"], batch_size=2, mesh=MESH))
+        for _ in range(2)
     )
     assert [batch["track"].tolist() for batch in first] == [[0, 0], [0, -1]]
     assert first[-1]["num_frames"].tolist() == [125, 0]
@@ -265,7 +265,8 @@ def test_validation_hears_the_same_mixtures_each_time(tones):
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_a_later_batch_is_the_same_when_begun_with(tones, in_memory):
     def batches(**changes):
-        fields = {"batch_size": 4, "crop_frames": 40, "seed": 0, "mesh": MESH, **changes}
+        sizes = {"batch_size": 4, "crop_frames": 40, "seed": 0}
+        fields = {"targets": ["vocals"], "mesh": MESH, **sizes, **changes}
         found = train_batches(tones, mix_on_device=in_memory, **fields)
         return [np.asarray(next(found)["stems"]) for _ in range(3)]
 
@@ -275,4 +276,5 @@ def test_a_later_batch_is_the_same_when_begun_with(tones, in_memory):
 def test_a_data_set_without_vocals_is_refused(tmp_path):
     dataset = prepare_waveforms(Tones(stems=("accompaniment",)), tmp_path / "data")
     with pytest.raises(DatasetError, match="nothing in train has the stem 'vocals'"):
-        train_batches(dataset, batch_size=2, crop_frames=40, seed=0, mesh=MESH)
+        fields = {"batch_size": 2, "crop_frames": 40, "seed": 0}
+        train_batches(dataset, targets=["vocals"], **fields, mesh=MESH)

@@ -51,6 +51,8 @@ ROWS = {
         knows_levels=True,
     ),
 }
+# Of `tests.helpers`: the way for others to answer complex masks.
+ROWS["tiny_complex"] = Row("tiny_complex", {"hidden_size": 8, "targets": TWO})
 ALL = pytest.mark.parametrize("kind", ROWS)
 
 

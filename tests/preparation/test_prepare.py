@@ -106,10 +106,22 @@ def test_a_released_mixture_is_kept_and_the_accompaniment_is_what_it_leaves():
     np.testing.assert_allclose(total, released.mixture, atol=1e-6)
 
 
-def test_more_targets_are_stored_when_asked_for():
-    settings = tiny_settings(targets=("vocals", "accompaniment", "drums"))
-    _, magnitudes = next(segment_magnitudes(to_format(song(), settings), settings))
-    assert magnitudes.keys() == {"mixture", "vocals", "accompaniment", "drums"}
+@pytest.mark.parametrize("targets", [("vocals", "drums", "bass", "other"), ("drums",)])
+def test_any_targets_are_stored_with_what_they_leave_of_the_mixture(targets):
+    settings = tiny_settings(targets=targets)
+    assert settings.rests == tuple(f"no_{target}" for target in targets)
+    waveforms = to_format(song(), settings)
+    for target, rest in zip(targets, settings.rests, strict=True):
+        np.testing.assert_allclose(
+            waveforms[target] + waveforms[rest], waveforms["mixture"], atol=1e-6
+        )
+    _, magnitudes = next(segment_magnitudes(waveforms, settings))
+    assert magnitudes.keys() == {"mixture", *targets, *settings.rests}
+
+
+def test_vocals_and_accompaniment_are_each_others_rest():
+    assert tiny_settings(targets=("vocals", "accompaniment")).rests == ()
+    assert tiny_settings(targets=("vocals", "accompaniment", "drums")).rests == ("no_drums",)
 
 
 @pytest.mark.parametrize(

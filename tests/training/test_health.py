@@ -15,7 +15,7 @@ from jaxsep.files import absolute
 from jaxsep.models.lstm_scan import lstm_scan
 from jaxsep.training import failed_steps, health
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from tests.helpers import TINY_STFT, batch_of, tiny_config
 
 KINDS = {
@@ -29,7 +29,7 @@ def examine(kind: str, change=lambda params: params, batch=None, grad_accum_step
     variables = models.init(masker, jax.random.key(0))
     look = health.make_examine(
         masker,
-        example_loss=LOSSES["phase_sensitive"],
+        loss=Loss("phase_sensitive"),
         mesh=sharding.make_mesh(),
         grad_accum_steps=grad_accum_steps,
         seed=0,

@@ -20,6 +20,7 @@ from jaxsep.training import checkpoints, loop
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.setup import ConfigError
+from jaxsep.training.validation import Scores
 from jaxsep.training.workdir import WorkdirError, lock
 from tests.helpers import raise_at_step, restored, tiny_band, tiny_config, tiny_settings
 
@@ -113,9 +114,13 @@ def test_average_bfloat16_accumulation_and_plateau_survive_a_crash(
     assert min(rate for rate in rates if rate) < 0.3 - 1e-6  # there was a plateau
 
 
+def scored(sdr: float) -> Scores:
+    return Scores({"vocals": sdr}, {"vocals": 0.0})
+
+
 def test_training_stops_early_and_stays_stopped(tiny_dataset, tmp_path, monkeypatch):
     scores = iter([5.0, 4.0, 3.0])
-    monkeypatch.setattr(loop, "validate", lambda *_, **__: (next(scores, 5.0), 0.0))
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: scored(next(scores, 5.0)))
     config = tiny_config(tiny_dataset, "mlp", num_train_steps=9, early_stopping_patience=2)
     config.eval_every_steps = 1
     for _ in range(2):
@@ -247,7 +252,7 @@ def test_a_training_starts_from_the_same_masker_alone(tiny_dataset, tmp_path):
 def test_gradients_that_are_not_finite_leave_the_parameters_alone(
     tiny_dataset, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(LOSSES, "broken", lambda mask, batch, valid: mask.mean((1, 2, 3)) * np.nan)
+    monkeypatch.setitem(LOSSES, "broken", lambda masks, parts: masks.mean((2, 3, 4)) * np.nan)
     config = tiny_config(tiny_dataset, "mlp", loss="broken")
     train_and_evaluate(config, tmp_path)
     masker, trained, _ = load_model(tmp_path / "checkpoints" / "6")
@@ -256,7 +261,7 @@ def test_gradients_that_are_not_finite_leave_the_parameters_alone(
 
 
 def test_gradients_that_stay_non_finite_stop_the_run(tiny_dataset, tmp_path, monkeypatch):
-    monkeypatch.setitem(LOSSES, "broken", lambda mask, batch, valid: mask.mean((1, 2, 3)) * np.inf)
+    monkeypatch.setitem(LOSSES, "broken", lambda masks, parts: masks.mean((2, 3, 4)) * np.inf)
     config = tiny_config(tiny_dataset, "mlp", loss="broken", max_failed_in_row=2)
     with pytest.raises(
         DivergenceError, match="2 updates failed in a row, until step 2: forward, the loss is not"
@@ -339,13 +344,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 @pytest.mark.slow
 def test_the_best_checkpoint_is_kept_across_interruptions(tiny_dataset, tmp_path, monkeypatch):
     scores = iter([5.0, 9.0, 7.0, 6.0, 8.0])
-    monkeypatch.setattr(loop, "validate", lambda *_, **__: (next(scores), 0.0))
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: scored(next(scores)))
     config = tiny_config(tiny_dataset, "mlp", num_train_steps=8, eval_every_steps=2)
     monkeypatch.setattr(sharding, "to_global_batch", raise_at_step(7))
     with pytest.raises(RuntimeError):
         train_and_evaluate(config, tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(loop, "validate", lambda *_, **__: (6.0, 0.0))
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: scored(6.0))
     train_and_evaluate(config, tmp_path)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"4", "6", "8"}
     for source in ("", "model", "checkpoints/4"):
@@ -358,7 +363,7 @@ def test_a_kill_between_model_and_checkpoint_leaves_the_best_and_the_training_go
     whole_training, tiny_dataset, tmp_path, monkeypatch, caplog, moment
 ):
     scores = iter([5.0, 9.0])
-    monkeypatch.setattr(loop, "validate", lambda *_, **__: (next(scores, 9.0), 0.0))
+    monkeypatch.setattr(loop, "validate", lambda *_, **__: scored(next(scores, 9.0)))
     killed_at = 3 if moment == "in the first model" else 6
 
     def save_and_die(folder, info, variables):

@@ -15,7 +15,7 @@ from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.training import health, optimizer, setup
 from jaxsep.training.loop import train_and_evaluate
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
 from jaxsep.training.step import make_train_step, step_key
 from tests.helpers import TINY_OPENUNMIX, TINY_STFT, batch_of, raise_at_step, restored, tiny_config
@@ -36,7 +36,7 @@ def make(seed: int = 0):
     step = make_train_step(
         masker,
         adam,
-        example_loss=LOSSES["mean_square"],
+        loss=Loss("mean_square"),
         grad_clip_norm=float("inf"),
         mesh=mesh,
         grad_accum_steps=1,
@@ -102,7 +102,7 @@ def test_a_look_into_the_layers_sees_the_step_itself():
     state, _ = step(state, batch_of(), 0)
     examine = health.make_examine(
         masker,
-        example_loss=LOSSES["mean_square"],
+        loss=Loss("mean_square"),
         mesh=sharding.make_mesh(),
         grad_accum_steps=1,
         seed=5,

@@ -8,7 +8,7 @@ import pytest
 
 from jaxsep import models, sharding
 from jaxsep.training import optimizer
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
 from jaxsep.training.step import make_train_step
 from tests.helpers import TINY_STFT, batch_of
@@ -22,7 +22,7 @@ def make(*, dtype="float32", with_ema=False, schedule=lambda step: 1e-3, **field
     step = make_train_step(
         masker,
         adam,
-        example_loss=LOSSES["phase_sensitive"],
+        loss=Loss("phase_sensitive"),
         grad_clip_norm=0.1,
         mesh=mesh,
         **settings,

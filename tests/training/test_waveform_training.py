@@ -45,9 +45,7 @@ def test_a_validation_without_vocals_is_refused_before_the_first_step(tmp_path):
     assert not (tmp_path / "workdir" / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("speed", 3.0), ("paired", 1.5), ("max_vocals_db", -20.0)]
-)
+@pytest.mark.parametrize(("field", "value"), [("speed", 3.0), ("paired", 1.5), ("max_db", -20.0)])
 def test_mixing_that_makes_no_sense_is_refused(band, tmp_path, field, value):
     config = tiny_config(band)
     config.mixing[field] = value
