@@ -12,6 +12,8 @@ def get_config() -> ConfigDict:
 
     # Folder of a data set made by data_prep. Unset: the built-in band.
     config.data_dir = config_dict.placeholder(str)
+    # How the built-in band is prepared: "magnitude", or "waveform" for recipes that need it.
+    config.demo_representation = "magnitude"
     # Decides initial parameters, order of the data, crops, swapped channels and dropout.
     config.seed = 0
 
@@ -52,8 +54,8 @@ def get_config() -> ConfigDict:
     # 44.1 kHz; short segments count as whole) and mix there: the host then only draws numbers.
     config.mix_on_device = False
 
-    # Parts that a batch is worked through in, one after another: less memory, same update. 1 with
-    # dropout or batch normalisation.
+    # Parts that a batch is worked through in, one after another: less memory, same update, but for
+    # what dropout draws. 1 with batch normalisation.
     config.grad_accum_steps = 1
     # Of the matrix products: "float32" or "bfloat16". Parameters, states and loss are float32.
     config.compute_dtype = "float32"
@@ -73,7 +75,13 @@ def get_config() -> ConfigDict:
     config.early_stopping_patience = 0
     # Largest norm of the whole gradient; float("inf") doesn't clip.
     config.grad_clip_norm = 0.1
-    # So much of each parameter is added to its gradient, behind the clipping (L2).
+    # "adam", or "adamw", whose weight decay is decoupled and spares biases and norms.
+    config.optimizer = "adam"
+    # Decays of Adam's moving averages, of the gradient and of its square.
+    config.adam_b1 = 0.9
+    config.adam_b2 = 0.999
+    # Of Adam: so much of each parameter is added to its gradient, behind the clipping (L2). Of
+    # AdamW: so much of it, times the learning rate, is taken off it in each step.
     config.weight_decay = 0.0
     # Of the moving average of the parameters, which is then what is validated and separates;
     # 0.999 averages some 1,000 steps. 0: no average.

@@ -2,6 +2,7 @@
 
 python train.py --config=configs/lstm.py --config.data_dir=DATA
 python train.py --config=configs/lstm.py:mir1k --config.data_dir=DATA   # 16 kHz, mono
+python train.py --config=configs/lstm.py:four                           # four stems
 
 Record, 2026-11-23, two cores of an AMD EPYC that other jobs shared:
 * :mir1k on MIR-1K's training clips (data_prep.mir1k --remixes=12): 26 minutes, 18 to 40 examples/s.
@@ -36,6 +37,8 @@ def get_config(variant: str = "full") -> ConfigDict:
     if variant == "mir1k":
         config.full_train_steps = 2_500
         config.crop_frames = 125
+    elif variant == "four":
+        config.targets = "vocals,drums,bass,other"
     elif variant != "full":
-        raise ValueError(f"configs/lstm.py:{variant} is unknown; use configs/lstm.py[:mir1k]")
+        raise ValueError(f"configs/lstm.py:{variant} is unknown; use configs/lstm.py[:mir1k|:four]")
     return config

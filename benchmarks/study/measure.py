@@ -214,7 +214,15 @@ class Study:
 
 
 # Fields that are younger than some runs, with the values by which they change nothing.
-LATER = {"start_from": None, "weight_decay": 0.0}
+LATER = {
+    "start_from": None,
+    "weight_decay": 0.0,
+    "targets": "vocals",
+    "stft": dict.fromkeys(("n_fft", "hop_length", "win_length", "padding")),
+    "optimizer": "adam",
+    "adam_b1": 0.9,
+    "adam_b2": 0.999,
+}
 
 
 def is_of(run: dict[str, Any], config: ConfigDict) -> bool:

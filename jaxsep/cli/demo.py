@@ -1,9 +1,12 @@
 """A training that needs no data: songs of the built-in band, and one of them separated."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxsep.audio.reader import read_audio
 from jaxsep.collections import built_in_band
+from jaxsep.collections.band import STEMS
+from jaxsep.data.records import PAIR, WAVEFORM
 from jaxsep.metrics import waveform_sdr
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
@@ -11,15 +14,30 @@ from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
 from jaxsep.stft_config import StftConfig
 
-BAND_DIR = Path("data/built_in_band")
+BAND_DIR = Path("data")
 BAND = built_in_band.BuiltInBand(num_tracks=26, seed=0)
 
 
-def prepare_band() -> None:
-    """Prepares the band's songs in `BAND_DIR`, unless they are there."""
-    stft = StftConfig()
-    settings = Settings(stft, ("vocals", "accompaniment"), stft.frames_in(6.0), remixes=0, seed=0)
-    prepare(BAND, BAND_DIR, settings, workers=2)
+def prepare_band(targets: Sequence[str], representation: str) -> Path:
+    """Prepares the band's songs as a recipe needs them, unless they are there.
+
+    Args:
+      targets: Stems that the recipe trains.
+      representation: One of `jaxsep.data.records.REPRESENTATIONS`.
+
+    Returns:
+      The folder of the data set, one for each kind.
+    """
+    stft, name = StftConfig(), BAND.name
+    if representation == WAVEFORM:  # one data set for all recipes
+        stems, name = STEMS, f"{name}-waveform"
+    elif set(targets) <= set(PAIR):
+        stems = PAIR
+    else:
+        stems, name = tuple(targets), "-".join([name, *targets])
+    settings = Settings(stft, stems, stft.frames_in(6.0), 0, seed=0, representation=representation)
+    prepare(BAND, BAND_DIR / name, settings, workers=2)
+    return BAND_DIR / name
 
 
 def separate_example(workdir: Path) -> str:
@@ -29,6 +47,10 @@ def separate_example(workdir: Path) -> str:
     separated = song / "separated"
     separator = Separator.restore(workdir)
     separate_file(separator, song / "mixture.wav", separated, overwrite=True)
-    estimate, reference = (read_audio(d / "vocals.wav")[0] for d in (separated, song))
-    score = waveform_sdr(reference, estimate)
-    return f"separated example: {separated} (vocals {score:.2f} dB SDR against {song}/vocals.wav)"
+    scores = []
+    for stem in separator.stems:
+        if (file := song / f"{stem}.wav").exists():
+            estimate, reference = (read_audio(f)[0] for f in (separated / f"{stem}.wav", file))
+            scores.append(f"{stem} {waveform_sdr(reference, estimate):.2f}")
+    against = f"{song}/{'vocals' if len(scores) == 1 else 'NAME'}.wav"
+    return f"separated example: {separated} ({', '.join(scores)} dB SDR against {against})"

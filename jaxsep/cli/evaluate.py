@@ -20,7 +20,7 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="score models on songs whose true stems are known",
-        description="Scores models, the unprocessed mixture and the ideal ratio mask on MUSDB18, a"
+        description="Scores models, the unprocessed mixture and ideal masks on MUSDB18, a"
         " folder of stems or MIR-1K. Writes DIR/scores.md, and for each method and track a file of"
         " museval's format. Tracks that were scored before are not scored again.",
     )
@@ -34,6 +34,13 @@ def add(commands) -> None:
         "--split",
         choices=("train", "validation", "test"),
         help="default: test; if there is none validation, else train",
+    )
+    parser.add_argument(
+        "--stems",
+        type=lambda names: names.split(","),
+        metavar="NAME,...",
+        help="stems to score, such as vocals,drums,bass,other, which the songs and all models have;"
+        " default: vocals,accompaniment",
     )
     add_wiener_iterations(parser)
     parser.add_argument(
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.collections.open import open_collection
     from jaxsep.collections.source import PreparationError
     from jaxsep.evaluation import bsseval, evaluate, tables
-    from jaxsep.evaluation.methods import make_methods
+    from jaxsep.evaluation.methods import PAIR, make_methods
     from jaxsep.models.files import ModelError
     from jaxsep.processes import quiet_background_errors
 
@@ -65,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
         complain("--workers must be 1 or more")
         return USAGE_ERROR
     try:
-        methods = make_methods(named_models(args.model), wiener_iterations=args.wiener_iterations)
+        stems = args.stems or PAIR
+        methods = make_methods(
+            named_models(args.model), stems=stems, wiener_iterations=args.wiener_iterations
+        )
         source = open_collection(args.root, args.kind)
         tracks = evaluate.choose_split(source.tracks(), args.split)
     except (
@@ -84,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
             tracks,
             methods,
             args.output,
+            stems=stems,
             version=bsseval.V3 if isinstance(source, Mir1k) else bsseval.V4,
             workers=args.workers,
         )

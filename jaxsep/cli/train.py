@@ -78,12 +78,9 @@ def train(config: Any, workdir: str | None) -> int:
     if use_band:
         if jax.process_count() > 1:
             raise ConfigError("several processes need a prepared data set: --config.data_dir=DATA")
-        print(
-            "no data set named (--config.data_dir=...): training on the built-in band,"
-            f" {demo.BAND_DIR}"
-        )
-        config.data_dir = str(demo.BAND_DIR)
-        demo.prepare_band()
+        print("no data set named (--config.data_dir=...): training on the built-in band")
+        targets = [target.strip() for target in config.targets.split(",")]
+        config.data_dir = str(demo.prepare_band(targets, config.demo_representation))
     folder = epath.Path(
         workdir or f"workdirs/{config.model.name}-{epath.Path(config.data_dir).name}"
     )

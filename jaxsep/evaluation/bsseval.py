@@ -55,7 +55,7 @@ def score_track(
     if version == V4:
         document = v4(references, estimates, sample_rate, name)
     document["jaxsep"] = {
-        "seconds": len(references["vocals"]) / sample_rate,
+        "seconds": len(next(iter(references.values()))) / sample_rate,
         "stems": {stem: _whole_track(references[stem], estimates[stem]) for stem in references},
     }
     if version == V3:
@@ -100,7 +100,7 @@ def v4(references: Stems, estimates: Stems, sample_rate: int, name: str) -> dict
       silent have NaN.
     """
     store = museval.TrackStore(track_name=name, win=WINDOW_SECONDS, hop=WINDOW_SECONDS)
-    window, samples = WINDOW_SECONDS * sample_rate, len(references["vocals"])
+    window, samples = WINDOW_SECONDS * sample_rate, len(next(iter(references.values())))
     windows = museval.metrics.Framing(window, window, samples).nwin
     scores = np.full((4, len(references), windows), np.nan)
     if is_defined(references, estimates):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.evaluation.bsseval import MUSEVAL, read_score, score_track, use_one_thread
-from jaxsep.evaluation.methods import Method, load
+from jaxsep.evaluation.methods import PAIR, Method, load
 from jaxsep.files import write_json
 from jaxsep.models.files import ModelError
 from jaxsep.processes import ignored_interrupts, worker_pool
@@ -58,6 +58,7 @@ def evaluate(
     methods: Sequence[Method],
     output: Path,
     *,
+    stems: Sequence[str] = PAIR,
     version: str,
     workers: int,
 ) -> list[str]:
@@ -70,6 +71,7 @@ def evaluate(
       tracks: of one split.
       methods: to score.
       output: folder of the scores; see the module.
+      stems: Stems to score; the methods give them.
       version: The version of BSS Eval, as in `bsseval.score_track`.
       workers: processes. Each needs some 1 GB for every minute of stereo.
 
@@ -87,7 +89,7 @@ def evaluate(
     too_long = [track for track in tracks if len(f"{track.name}.json".encode()) > LONGEST_NAME]
     problems = [_problem(track, "its name is too long for a file's") for track in too_long]
     todo = {
-        track: list(_jobs(source, track, methods, output, version))
+        track: list(_jobs(source, track, methods, output, stems, version))
         for track in tracks
         if track not in too_long
     }
@@ -113,7 +115,7 @@ def evaluate(
                 if not jobs:
                     continue
                 try:
-                    recording = load(source, track)
+                    recording = load(source, track, stems)
                 except TrackError as error:
                     problems.append(_problem(track, error))
                     continue
@@ -140,7 +142,12 @@ def _problem(track: Track, reason: object) -> str:
 
 
 def _jobs(
-    source: Source, track: Track, methods: Sequence[Method], output: Path, version: str
+    source: Source,
+    track: Track,
+    methods: Sequence[Method],
+    output: Path,
+    stems: Sequence[str],
+    version: str,
 ) -> Iterator[_Job]:
     """Yields what is still to be scored of a track.
 
@@ -154,13 +161,14 @@ def _jobs(
         files = []  # when the track's turn comes, it is told
     for method in methods:
         path = output / method.name / track.split / f"{track.name}.json"
-        scored = "; ".join([f"{version}, museval {MUSEVAL}", method.identity, *files])
+        named = [] if tuple(stems) == PAIR else [f"stems {','.join(stems)}"]
+        scored = "; ".join([f"{version}, museval {MUSEVAL}", method.identity, *named, *files])
         if not path.exists():
             yield _Job(track, method, path, scored)
         elif read_score(path)["jaxsep"]["scored"] != scored:
             raise EvaluationError(
-                f"{path} is a score of another model, song or version; delete it, or choose"
-                " another output"
+                f"{path} is a score of another model, song or version, or of other stems; delete"
+                " it, or choose another output"
             )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +11,14 @@ import soxr
 from jaxsep.collections.source import Song, Source, Track, TrackError
 from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
-from jaxsep.separation.separator import STEMS, Separator
+from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_record import digest_of
 from jaxsep.spectrogram import istft, stft
 from jaxsep.stft_config import StftConfig
 
-MIXTURE, IDEAL = "mixture", "ideal ratio mask"
+MIXTURE, IDEAL, IDEAL_COMPLEX = "mixture", "ideal ratio mask", "ideal complex mask"
+PAIR = ("vocals", "accompaniment")
+SILENCE = 1e-9  # magnitude that stands for none, where there would be a division by 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Recording:
     """A song and the truth about it; float32 `[samples, channels]` each.
 
     Attributes:
-      mixture: what a separator hears.
-      stems: the true vocals and the true accompaniment.
-      sample_rate: in Hz.
+      mixture: What a separator hears.
+      stems: True stems, by name.
+      sample_rate: Sample rate in Hz.
     """
 
     mixture: np.ndarray
@@ -39,9 +41,9 @@ class Method:
     """A way to separate.
 
     Attributes:
-      name: in the tables, and of its folder.
-      identity: what tells it from others of that name, such as a model's checksum.
-      separate: from a recording to estimates of its stems.
+      name: Name in the tables, and of its folder.
+      identity: What tells it from others of that name, such as a model's checksum.
+      separate: Function from a recording to estimates of its stems.
     """
 
     name: str
@@ -49,20 +51,23 @@ class Method:
     separate: Callable[[Recording], Mapping[str, np.ndarray]]
 
 
-def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> list[Method]:
-    """Returns the baselines and the models: first the mixture, last the ideal ratio masks.
+def make_methods(
+    models: Mapping[str, str], *, stems: Sequence[str] = PAIR, wiener_iterations: int = 0
+) -> list[Method]:
+    """Returns the baselines and the models: first the mixture, last the ideal masks.
 
     Args:
-      models: workdirs or checkpoints, by the name in the tables.
+      models: Workdirs or checkpoints, by the name in the tables.
+      stems: Stems to score.
       wiener_iterations: Wiener filter iterations of the models, see `Separator`.
 
     Raises:
-      ValueError: a model has a baseline's name, or no vocals; the iterations are negative.
-      jaxsep.models.files.ModelError: there is no model at one of the paths.
+      ValueError: A model has a baseline's name, or not these stems; the iterations are negative.
+      jaxsep.models.files.ModelError: There is no model at one of the paths.
     """
     methods, ideals = [unprocessed()], {}
     for name, path in models.items():
-        if name.startswith((MIXTURE, IDEAL)):
+        if name.startswith((MIXTURE, IDEAL, IDEAL_COMPLEX)):
             raise ValueError(f"the model name {name!r} is a baseline's; give it another")
         model = load_model(path)
         identity = identify(model)
@@ -70,13 +75,13 @@ def make_methods(models: Mapping[str, str], *, wiener_iterations: int = 0) -> li
             identity += f", wiener_iterations {wiener_iterations}"
         try:
             separator = Separator(
-                model.masker, model.variables, stems=STEMS, wiener_iterations=wiener_iterations
+                model.masker, model.variables, stems=stems, wiener_iterations=wiener_iterations
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         methods.append(Method(name, identity, functools.partial(_separate, separator)))
-        ideal = ideal_ratio_mask(separator.stft)
-        ideals[ideal.name] = ideal
+        for ideal in ideal_masks(separator.stft, is_complex=model.masker.traits.answers != "real"):
+            ideals[ideal.name] = ideal
     return [*methods, *ideals.values()]
 
 
@@ -91,39 +96,55 @@ def _separate(separator: Separator, recording: Recording) -> dict[str, np.ndarra
 
 def unprocessed() -> Method:
     """Takes the mixture for each stem: what doing nothing scores."""
-    return Method(MIXTURE, "", lambda recording: dict.fromkeys(STEMS, recording.mixture))
+    return Method(MIXTURE, "", lambda song: dict.fromkeys(song.stems, song.mixture))
 
 
-def ideal_ratio_mask(config: StftConfig) -> Method:
-    """Masks with |vocals| / (|vocals| + |accompaniment|), known from the true stems.
+def ideal_masks(config: StftConfig, *, is_complex: bool) -> list[Method]:
+    """Returns the ideal ratio mask at a transform, and the complex one where a model has such."""
+    return [ideal_mask(config), *([ideal_mask(config, is_complex=True)] if is_complex else [])]
 
-    It stands for the best that masking magnitudes at this transform can give; a mask that also
-    knew the phases would do still a little better.
+
+def ideal_mask(config: StftConfig, *, is_complex: bool = False) -> Method:
+    """Masks with what is known from the true stems.
+
+    The real mask of a stem is its magnitude over the sum of all stems' magnitudes. It stands for
+    the best that masking magnitudes at this transform can give. The complex one is the stem's
+    spectrum over the mixture's, where that is at most 1 in size: what can be had by turning phases
+    without making any bin louder.
 
     Args:
-      config: the transform; a song of another sample rate is resampled and back. The number of
+      config: Transform; a song of another sample rate is resampled and back. The number of
         channels doesn't matter.
+      is_complex: Whether the masks are complex.
     """
 
     def separate(recording: Recording) -> dict[str, np.ndarray]:
         rates = (recording.sample_rate, config.sample_rate)
-        channels = []
+        channels: dict[str, list[np.ndarray]] = {stem: [] for stem in recording.stems}
         for channel in range(recording.mixture.shape[1]):  # one by one, for the memory
-            parts = (recording.mixture, *(recording.stems[stem] for stem in STEMS))
+            parts = (recording.mixture, *recording.stems.values())
             waves = [soxr.resample(part[:, channel], *rates)[:, None] for part in parts]
             # To whole hops, for frames that overlap by half alone.
             behind = -len(waves[0]) % config.hop_length
             waves = [np.pad(wave, ((0, behind), (0, 0))) for wave in waves]
-            mixture, vocals, accompaniment = (stft(jnp.asarray(wave), config) for wave in waves)
-            vocals, accompaniment = jnp.abs(vocals), jnp.abs(accompaniment)
-            mask = vocals / jnp.maximum(vocals + accompaniment, 1e-9)
-            wave = np.asarray(istft(mask * mixture, config, length=len(waves[0])))[:, 0]
-            wave = soxr.resample(wave, config.sample_rate, recording.sample_rate)
-            channels.append(_fit(wave, len(recording.mixture)))
-        estimate = np.stack(channels, axis=1)
-        return {"vocals": estimate, "accompaniment": recording.mixture - estimate}
+            mixture, *stems = (stft(jnp.asarray(wave), config) for wave in waves)
+            total = jnp.maximum(sum(map(jnp.abs, stems)), SILENCE)
+            for name, spectrum in zip(channels, stems, strict=True):
+                if is_complex:
+                    mask = spectrum / jnp.where(mixture == 0, SILENCE, mixture)
+                    mask = mask / jnp.maximum(1, jnp.abs(mask))
+                else:
+                    mask = jnp.abs(spectrum) / total
+                wave = np.asarray(istft(mask * mixture, config, length=len(waves[0])))[:, 0]
+                wave = soxr.resample(wave, config.sample_rate, recording.sample_rate)
+                channels[name].append(_fit(wave, len(recording.mixture)))
+        estimates = {name: np.stack(waves, axis=1) for name, waves in channels.items()}
+        if tuple(estimates) == PAIR:
+            estimates["accompaniment"] = recording.mixture - estimates["vocals"]
+        return estimates
 
-    name = f"{IDEAL} {config.sample_rate} Hz {config.n_fft} {config.hop_length}"
+    kind = IDEAL_COMPLEX if is_complex else IDEAL
+    name = f"{kind} {config.sample_rate} Hz {config.n_fft} {config.hop_length}"
     return Method(name, "", separate)
 
 
@@ -132,24 +153,35 @@ def _fit(wave: np.ndarray, length: int) -> np.ndarray:
     return np.pad(wave[:length], (0, max(0, length - len(wave))))
 
 
-def load(source: Source, track: Track) -> Recording:
+def load(source: Source, track: Track, stems: Sequence[str] = PAIR) -> Recording:
     """Reads a track and what is true about it.
 
     The true accompaniment is the stem of that name or the sum of drums, bass and other; where these
     aren't complete it is the mixture without the vocals. The mixture is the released one if there
     is one, else the sum of all stems.
 
+    Args:
+      source: Collection of the track.
+      track: Track to read.
+      stems: Stems whose truth is wanted.
+
     Raises:
-      TrackError: if it can't be used.
+      TrackError: It can't be used.
     """
     song = source.load(track)
-    vocals, backing = _divide(song)
-    mixture = vocals + backing if song.mixture is None else song.mixture
-    if len({wave.shape for wave in (mixture, vocals, backing)}) > 1:
+    truth = dict(song.stems)
+    if "accompaniment" in stems:
+        truth["vocals"], truth["accompaniment"] = _divide(song)
+    if missing := [stem for stem in stems if stem not in truth]:
+        raise TrackError(f"has no stem {missing[0]!r}, only {', '.join(sorted(song.stems))}")
+    parts = [truth[stem] for stem in PAIR] if "accompaniment" in truth else list(truth.values())
+    waves = [*parts, *truth.values(), *([] if song.mixture is None else [song.mixture])]
+    if len({wave.shape for wave in waves}) > 1:
         raise TrackError("stems differ in length or channels; make them equal")
+    mixture = np.sum(parts, axis=0) if song.mixture is None else song.mixture
     if not len(mixture):
         raise TrackError("is empty")
-    return Recording(mixture, {"vocals": vocals, "accompaniment": backing}, song.sample_rate)
+    return Recording(mixture, {stem: truth[stem] for stem in stems}, song.sample_rate)
 
 
 def _divide(song: Song) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def make_tables(scores: Scores, split: str) -> list[Table]:
 
     Returns:
       For MIR-1K's clips the tables of its literature; else BSSEval v4's, as museval aggregates it.
-      Then those of whole tracks. Each for the vocals and for the accompaniment.
+      Then those of whole tracks. Each for every stem and, of more than two, for their mean.
     """
     common = set.intersection(*(set(documents) for documents in scores.values()))
     scores = {
@@ -130,13 +130,29 @@ def make_tables(scores: Scores, split: str) -> list[Table]:
     where = f"{len(common)} tracks ({split})"
     is_v3 = any(V3 in d["jaxsep"] for documents in scores.values() for d in documents.values())
     tables = []
-    for stem in ("vocals", "accompaniment"):
+    stems = list(next(iter(next(iter(scores.values())).values()))["jaxsep"]["stems"])
+    for stem in stems:
         if is_v3:
             tables.append(_v3_table(scores, stem, where))
         else:
             tables += [_v4_table(scores, stem, where, average) for average in AVERAGES]
         tables += [_whole_table(scores, stem, where, average) for average in AVERAGES]
-    return tables
+    return tables if len(stems) <= 2 else [*tables, *_mean_tables(tables, len(stems))]
+
+
+def _mean_tables(tables: Sequence[Table], num_stems: int) -> list[Table]:
+    """Averages the tables of several stems, which come in turns."""
+    kinds = len(tables) // num_stems
+    means = []
+    for kind in range(kinds):
+        same = tables[kind::kinds]
+        rows = {
+            method: np.mean([table.rows[method] for table in same], axis=0).tolist()
+            for method in same[0].rows
+        }
+        first = same[0]
+        means.append(Table(first.metric, "stems' mean", first.average, first.columns, rows))
+    return means
 
 
 def _v4_table(scores: Scores, stem: str, where: str, average: str) -> Table:

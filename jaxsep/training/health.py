@@ -14,7 +14,6 @@ Layers report `dead`, `saturated` and `cell_max` themselves, see `models.layers.
 behind short examples counts as frames.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,9 +62,14 @@ def make_examine(
         return value, {"examples": {"loss": beside["losses"], **origin}, "seen": beside["seen"]}
 
     def examine(params, new_params, statistics, batch: Batch, step: int | jax.Array):
-        drawn_loss_fn = functools.partial(watched_loss_fn, key=step_key(seed, step))
         value, grads, beside = accumulate(
-            drawn_loss_fn, params, statistics, batch, parts=grad_accum_steps, mesh=mesh
+            watched_loss_fn,
+            params,
+            statistics,
+            batch,
+            key=step_key(seed, step),
+            parts=grad_accum_steps,
+            mesh=mesh,
         )
         layers = {name: _join_parts(numbers) for name, numbers in beside["seen"].items()}
         for name in params:

@@ -1,4 +1,4 @@
-"""The optimizer: clipping, weight decay, Adam and the learning rate as one optax chain."""
+"""The optimizer: clipping, Adam, weight decay and the learning rate as one optax chain."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,27 +38,61 @@ def make_schedule(
     return optax.join_schedules([rise, after], [warmup])
 
 
+def _adam(weight_decay: float, b1: float, b2: float) -> list[optax.GradientTransformation]:
+    """Adam on the gradient and a share of the parameters (L2), which it scales alike."""
+    decay = optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
+    return [decay, optax.scale_by_adam(b1, b2)]
+
+
+def _adamw(weight_decay: float, b1: float, b2: float) -> list[optax.GradientTransformation]:
+    """Adam, and a share of the matrices by itself; biases and scales of norms don't decay.
+
+    Reference: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+    """
+    decay = optax.add_decayed_weights(
+        weight_decay, mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    )
+    return [optax.scale_by_adam(b1, b2), decay]
+
+
+# What comes between clipping and learning rate.
+OPTIMIZERS = {"adam": _adam, "adamw": _adamw}
+
+
 def make_optimizer(
-    schedule: optax.Schedule, *, grad_clip_norm: float, weight_decay: float = 0.0
+    schedule: optax.Schedule,
+    *,
+    grad_clip_norm: float,
+    name: str = "adam",
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """Makes Adam behind clipping by global norm and L2 weight decay.
+    """Makes an optimizer behind clipping by global norm.
 
     Its state is that of `optax.inject_hyperparams`: `hyperparams` holds the current
     `learning_rate`, of the schedule, and `plateau_scale`, which multiplies it; `inner_state` holds
-    Adam's moments.
+    the moments.
 
     Args:
       schedule: Learning rate by step.
       grad_clip_norm: Largest norm of the whole gradient; `float("inf")` doesn't clip.
-      weight_decay: Share of each parameter that is added to its gradient behind the clipping
-        (L2, which Adam scales like the gradient, unlike the decay of AdamW).
+      name: Key in `OPTIMIZERS`.
+      weight_decay: Share of each parameter that is taken off it: by way of the gradient for
+        `adam`, directly for `adamw`.
+      b1: Decay of the gradients' moving average.
+      b2: Decay of the squared gradients' moving average.
+
+    Raises:
+      ValueError: There is no such optimizer.
     """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer={name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
 
     def chain(learning_rate: jax.Array, plateau_scale: jax.Array) -> optax.GradientTransformation:
         return optax.chain(
             optax.clip_by_global_norm(grad_clip_norm),
-            optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
-            optax.scale_by_adam(),
+            *OPTIMIZERS[name](weight_decay, b1, b2),
             optax.scale_by_learning_rate(learning_rate * plateau_scale),
         )
 

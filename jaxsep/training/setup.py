@@ -115,17 +115,22 @@ def set_up(config: Any) -> Setup:
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
         )
+        adam = optimizer.make_optimizer(
+            schedule,
+            grad_clip_norm=config.grad_clip_norm,
+            name=config.optimizer,
+            weight_decay=config.weight_decay,
+            b1=config.adam_b1,
+            b2=config.adam_b2,
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if config.grad_accum_steps > 1 and (masker.traits.mixes_examples or masker.traits.dropout):
+    if config.grad_accum_steps > 1 and masker.traits.mixes_examples:
         raise ConfigError(
             f"grad_accum_steps={config.grad_accum_steps} must be 1 for"
-            f" model.name={config.model.name!r} if it normalises by whole batches or has dropout,"
-            " which is drawn for them; use a smaller batch_size"
+            f" model.name={config.model.name!r}, which normalises by whole batches; use a smaller"
+            " batch_size"
         )
-    adam = optimizer.make_optimizer(
-        schedule, grad_clip_norm=config.grad_clip_norm, weight_decay=config.weight_decay
-    )
     variables = models.init(masker, jax.random.key(config.seed))
     if start is None:
         variables = masker.with_statistics(variables, mixture_statistics(dataset, masker))
@@ -272,7 +277,7 @@ def _check(config: Any) -> None:
     for name in AT_LEAST_0:
         if config[name] < 0:
             raise ConfigError(f"{name}={config[name]} must be 0 or more")
-    for name in ("ema_decay", "plateau_factor"):
+    for name in ("ema_decay", "plateau_factor", "adam_b1", "adam_b2"):
         if not 0 <= config[name] < 1:
             raise ConfigError(f"{name}={config[name]} must be at least 0 and less than 1")
     if config.crop_frames is not None and config.crop_frames < 1:

@@ -56,9 +56,14 @@ def make_train_step(
     loss_fn = make_loss_fn(masker, loss)
 
     def train_step(state: TrainState, batch: Batch, failures_seen: int):
-        drawn_loss_fn = functools.partial(loss_fn, key=step_key(seed, state.step))
         value, grads, beside = accumulate(
-            drawn_loss_fn, state.params, state.statistics, batch, parts=grad_accum_steps, mesh=mesh
+            loss_fn,
+            state.params,
+            state.statistics,
+            batch,
+            key=step_key(seed, state.step),
+            parts=grad_accum_steps,
+            mesh=mesh,
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -152,25 +157,29 @@ def accumulate(
     statistics: Any,
     batch: Batch,
     *,
+    key: jax.Array,
     parts: int,
     mesh: Mesh,
 ) -> tuple[jax.Array, Any, dict[str, Any]]:
-    """Differentiates a loss over a batch, part after part.
+    """Differentiates a loss over a batch, part after part; each has a key of its own.
 
     Returns:
       The loss, its gradient, and what `loss_fn` returns beside it, stacked: `[parts, ...]`.
     """
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def add(total, part: Batch):
-        (value, beside), grads = grad_fn(params, statistics, part)
+    def add(total, drawn: tuple[Batch, jax.Array]):
+        part, part_key = drawn
+        (value, beside), grads = grad_fn(params, statistics, part, key=part_key)
         return jax.tree.map(jnp.add, total, (value, grads)), beside
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
     if parts == 1:
-        (value, grads), beside = add(zero, batch)
+        (value, grads), beside = add(zero, (batch, key))
         return value, grads, jax.tree.map(lambda leaf: leaf[None], beside)
-    total, beside = jax.lax.scan(add, zero, split_batch(batch, parts, mesh))
+    total, beside = jax.lax.scan(
+        add, zero, (split_batch(batch, parts, mesh), jax.random.split(key, parts))
+    )
     value, grads = jax.tree.map(lambda leaf: leaf / parts, total)
     return value, grads, beside
 

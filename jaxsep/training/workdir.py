@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "data_dir",
     "full_train_steps",
     "demo_train_steps",
+    "demo_representation",
     "log_every_steps",
     "eval_every_steps",
     "checkpoint_every_steps",

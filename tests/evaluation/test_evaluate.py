@@ -23,7 +23,7 @@ from jaxsep.collections.stems_folder import StemsFolder
 from jaxsep.evaluation import evaluate, methods
 from jaxsep.evaluation.bsseval import V3, V4, score_track, v3, v4
 from jaxsep.evaluation.tables import check_report, make_tables, read_scores, write_report
-from jaxsep.metrics import si_sdr
+from jaxsep.metrics import si_sdr, waveform_sdr
 from jaxsep.models.load import load_model
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
@@ -113,11 +113,35 @@ def test_the_ideal_ratio_mask_parts_what_does_not_overlap(rate, channels):
     )
     song = recording(vocals, backing)
     config = StftConfig(sample_rate=rate, channels=1, n_fft=512, hop_length=128)
-    estimates = methods.ideal_ratio_mask(config).separate(song)
+    estimates = methods.ideal_mask(config).separate(song)
     inside = slice(RATE // 2, -RATE // 2)
     for stem, wave in song.stems.items():
         assert estimates[stem].shape == wave.shape
         np.testing.assert_allclose(estimates[stem][inside], wave[inside], atol=2e-3)
+
+
+def test_a_complex_ideal_mask_is_nearer_than_a_real_one():
+    song = recording()
+    scores = []
+    for is_complex in (False, True):
+        estimates = methods.ideal_mask(TINY_STFT, is_complex=is_complex).separate(song)
+        scores.append(waveform_sdr(song.stems["vocals"], estimates["vocals"]))
+    assert scores[1] > scores[0] + 3
+
+
+def test_four_stems_are_scored_with_their_mean(tmp_path):
+    band = tiny_band()
+    tracks = [track for track in band.tracks() if track.split == "test"]
+    four = ["vocals", "drums", "bass", "other"]
+    ways = [methods.unprocessed(), methods.ideal_mask(TINY_STFT)]
+    fields = {"stems": four, "version": V4, "workers": 1}
+    assert not evaluate.evaluate(band, tracks, ways, tmp_path, **fields)
+    tables = make_tables(read_scores(tmp_path, [way.name for way in ways], tracks), "test")
+    assert [table.stem for table in tables[::4]] == [*four, "stems' mean"]
+    sdr = [table.rows[ways[1].name][0] for table in tables[::4]]
+    assert sdr[-1] == pytest.approx(np.mean(sdr[:-1])) and min(sdr) > 3
+    with pytest.raises(evaluate.EvaluationError, match="or of other stems; delete it"):
+        evaluate.evaluate(band, tracks, ways, tmp_path, version=V4, workers=1)
 
 
 def test_silent_stems_and_estimates_have_no_score():
@@ -131,7 +155,7 @@ def test_silent_stems_and_estimates_have_no_score():
 
 
 def test_a_folder_is_scored_once_and_musevals_tools_read_it(songs, tmp_path, monkeypatch):
-    ways = [methods.unprocessed(), model(), methods.ideal_ratio_mask(TINY_STFT)]
+    ways = [methods.unprocessed(), model(), methods.ideal_mask(TINY_STFT)]
     problems, tracks = run(songs, tmp_path, ways)
     assert not problems
     names = [way.name for way in ways]

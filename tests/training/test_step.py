@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxsep import models, sharding
-from jaxsep.training import optimizer
+from jaxsep.training import health, optimizer
 from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
 from jaxsep.training.step import make_train_step
@@ -38,6 +38,37 @@ def test_a_batch_in_parts_gives_the_same_update():
         state, metrics = step(state, batch_of(), 0)
         results.append((metrics["loss"], metrics["grad_norm"]))
     np.testing.assert_allclose(results[1:], [results[0]] * 2, rtol=1e-5)
+
+
+def test_parts_of_a_batch_drop_units_of_their_own_and_the_same_ones_again():
+    twins = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 4, axis=0), batch_of())
+    losses = []
+    for seed in (0, 0, 1):
+        masker = models.create(stft=TINY_STFT, name="lstm", hidden_size=8, dropout=0.5)
+        variables = models.init(masker, jax.random.key(0))
+        fields = {"loss": Loss("phase_sensitive"), "mesh": sharding.make_mesh()}
+        examine = health.make_examine(masker, **fields, grad_accum_steps=2, seed=seed)
+        params = variables["params"]
+        found = examine(params, params, variables["statistics"], twins, 0)
+        losses.append(np.asarray(found["examples"]["loss"]))
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert len({*losses[0].tolist(), *losses[2].tolist()}) == 8
+
+
+def test_adamw_shrinks_matrices_alone_and_adam_by_its_gradient():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    grads = jax.tree.map(jnp.zeros_like, params)
+    moved = {}
+    for name in optimizer.OPTIMIZERS:
+        made = optimizer.make_optimizer(
+            lambda step: 0.5, grad_clip_norm=1.0, name=name, weight_decay=0.1
+        )
+        updates, _ = made.update(grads, made.init(params), params)
+        moved[name] = {leaf: float(update.ravel()[0]) for leaf, update in updates.items()}
+    assert moved["adamw"] == {"kernel": pytest.approx(-0.05), "bias": 0.0}
+    assert moved["adam"] == {"kernel": pytest.approx(-0.5, 1e-4), "bias": pytest.approx(-0.5, 1e-4)}
+    with pytest.raises(ValueError, match="optimizer='lion' is unknown; use one of adam, adamw"):
+        optimizer.make_optimizer(lambda step: 0.5, grad_clip_norm=1.0, name="lion")
 
 
 def test_bfloat16_computes_roughly_the_same_and_keeps_float32():
