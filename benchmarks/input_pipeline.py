@@ -25,7 +25,8 @@ from jaxsep.data import records
 from jaxsep.data.input_pipeline import Mixtures, pad_frames, train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
-from jaxsep.training.setup import ConfigError, set_up
+from jaxsep.training.config_checks import ConfigError
+from jaxsep.training.setup import set_up
 
 STEPS = 4  # in a round; even, for the pipeline's two threads finish batches in pairs
 ROWS = (

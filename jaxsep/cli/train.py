@@ -17,8 +17,8 @@ from jaxsep.data.tfrecord import DataCorruptionError
 from jaxsep.files import is_remote
 from jaxsep.models.files import ModelError
 from jaxsep.training import loop
+from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.distributed import DistributedError
-from jaxsep.training.setup import ConfigError
 from jaxsep.training.summary import DIVERGED, FINISHED, STOPPED_EARLY
 from jaxsep.training.workdir import WorkdirError
 

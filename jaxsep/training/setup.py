@@ -14,29 +14,18 @@ from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
-from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import health, optimizer, workdir
+from jaxsep.training.config_checks import (
+    ConfigError,
+    advise,
+    check_numbers,
+    check_representation,
+)
 from jaxsep.training.losses import Loss
 from jaxsep.training.state import TrainState, create_state
 from jaxsep.training.statistics import mixture_statistics
-from jaxsep.training.step import Batch, is_complex, make_eval_step, make_train_step
-
-AT_LEAST_0 = ("seed", "weight_decay", "warmup_steps", "plateau_patience", "early_stopping_patience")
-AT_LEAST_1 = (
-    "num_train_steps",
-    "batch_size",
-    "grad_accum_steps",
-    "max_failed_in_row",
-    "log_every_steps",
-    "eval_every_steps",
-    "checkpoint_every_steps",
-    "health_every_steps",
-)
-
-
-class ConfigError(Exception):
-    """A field of the config has a value that can't be used."""
+from jaxsep.training.step import Batch, make_eval_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +90,7 @@ def set_up(config: Any) -> Setup:
       ConfigError: A field of the config has a value that can't be used.
       jaxsep.data.records.DatasetError: The data set can't be used.
     """
-    _check(config)
+    check_numbers(config)
     mesh = sharding.make_mesh()
     start = load_model(config.start_from) if config.start_from else None
     try:
@@ -111,7 +100,7 @@ def set_up(config: Any) -> Setup:
         fields = _masker_fields(config)
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **fields)
         dataset.check_targets(masker.targets)
-        _check_representation(config, dataset, masker, loss)
+        check_representation(config, dataset, masker, loss)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
         )
@@ -163,7 +152,7 @@ def set_up(config: Any) -> Setup:
         batches=_make_batches(config, dataset, masker.targets, mixing, mesh),
         identity=workdir.identify(config.to_dict(), dataset),
         description=workdir.describe({**config.to_dict(), "model": fields}, dataset),
-        advice=_advise(config),
+        advice=advise(config),
     )
 
 
@@ -223,28 +212,6 @@ def _masker_fields(config: Any) -> dict[str, Any]:
     return fields
 
 
-def _check_representation(
-    config: Any, dataset: records.Dataset, masker: Masker, loss: Loss
-) -> None:
-    """Raises ValueError where magnitudes aren't enough for a recipe, or a crop is too short."""
-    if dataset.representation == records.WAVEFORM:
-        shortest = dataset.stft.overlap
-        frames = min(config.crop_frames or dataset.segment_frames, dataset.segment_frames)
-        if loss.needs_phase and frames < shortest:
-            raise ValueError(
-                f"loss={config.loss} needs crops of {shortest} frames at least, not {frames}; use a"
-                " larger crop_frames or longer segments"
-            )
-        return
-    needs = {
-        "mix_on_device": config.mix_on_device,
-        f"loss={config.loss}": loss.needs_phase,
-        f"model.name={config.model.name}": masker.traits.sees == "spectrum" or is_complex(masker),
-    }
-    if wanting := [name for name, is_needed in needs.items() if is_needed]:
-        raise ValueError(f"{wanting[0]} needs a data set made with --representation=waveform")
-
-
 def _variables_of(
     start: Model, path: str, stft: StftConfig, *, like: dict[str, Any]
 ) -> dict[str, Any]:
@@ -264,39 +231,3 @@ def _variables_of(
             spelt = jax.tree_util.keystr(name, simple=True, separator=".")
             raise ConfigError(f"{problem}: {spelt} has shape {shapes[0]}, not {shapes[1]}")
     return variables
-
-
-def _check(config: Any) -> None:
-    """Raises ConfigError for numbers that no training can have."""
-    for name in AT_LEAST_1:
-        if config[name] < 1:
-            raise ConfigError(f"{name}={config[name]} must be 1 or more")
-    for name in ("learning_rate", "grad_clip_norm"):
-        if not config[name] > 0:
-            raise ConfigError(f"{name}={config[name]} must be more than 0")
-    for name in AT_LEAST_0:
-        if config[name] < 0:
-            raise ConfigError(f"{name}={config[name]} must be 0 or more")
-    for name in ("ema_decay", "plateau_factor", "adam_b1", "adam_b2"):
-        if not 0 <= config[name] < 1:
-            raise ConfigError(f"{name}={config[name]} must be at least 0 and less than 1")
-    if config.crop_frames is not None and config.crop_frames < 1:
-        raise ConfigError(f"crop_frames={config.crop_frames} must be 1 or more")
-    devices, parts = jax.device_count(), config.grad_accum_steps
-    if config.batch_size % (devices * parts):
-        accumulated = f" times grad_accum_steps={parts}" if parts > 1 else ""
-        raise ConfigError(
-            f"batch_size={config.batch_size} is not divisible by {devices} devices{accumulated};"
-            f" use a multiple of {devices * parts}"
-        )
-
-
-def _advise(config: Any) -> str:
-    """Names settings that may keep updates from failing."""
-    ways = [f"a learning_rate below {config.learning_rate}"]
-    ways.append(f"a grad_clip_norm below {config.grad_clip_norm}")
-    if not config.model.get("normalise", True):
-        ways.append("model.normalise=True")
-    if config.compute_dtype != "float32":
-        ways.append("compute_dtype=float32")
-    return " or ".join(ways)

@@ -17,9 +17,9 @@ from jaxsep.models.load import load_model
 from jaxsep.preparation.prepare import prepare
 from jaxsep.separation.separator import Separator
 from jaxsep.training import checkpoints, loop
+from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
-from jaxsep.training.setup import ConfigError
 from jaxsep.training.validation import Scores
 from jaxsep.training.workdir import WorkdirError, lock
 from tests.helpers import raise_at_step, restored, tiny_band, tiny_config, tiny_settings

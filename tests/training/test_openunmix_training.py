@@ -13,7 +13,7 @@ from jaxsep import models, sharding
 from jaxsep.models.layers import BatchNorm
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
-from jaxsep.training import health, optimizer, setup
+from jaxsep.training import config_checks, health, optimizer, setup
 from jaxsep.training.loop import train_and_evaluate
 from jaxsep.training.losses import Loss
 from jaxsep.training.state import create_state
@@ -146,7 +146,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_and_statistics(
 
 def test_a_batch_in_parts_is_refused(tiny_dataset):
     config = config_of(tiny_dataset, grad_accum_steps=2)
-    with pytest.raises(setup.ConfigError, match="grad_accum_steps=2 must be 1 for"):
+    with pytest.raises(config_checks.ConfigError, match="grad_accum_steps=2 must be 1 for"):
         setup.set_up(config)
 
 

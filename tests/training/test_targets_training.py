@@ -11,8 +11,8 @@ from jaxsep.cli.main import main
 from jaxsep.data.records import DatasetError
 from jaxsep.models.load import load_model
 from jaxsep.preparation.prepare import prepare
+from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.loop import train_and_evaluate
-from jaxsep.training.setup import ConfigError
 from tests.helpers import (
     prepare_waveforms,
     raise_at_step,

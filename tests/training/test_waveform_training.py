@@ -5,8 +5,8 @@ from etils import epath
 
 from jaxsep.data.records import DatasetError
 from jaxsep.preparation.prepare import prepare
+from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.loop import train_and_evaluate
-from jaxsep.training.setup import ConfigError
 from tests.helpers import (
     Tones,
     prepare_waveforms,
