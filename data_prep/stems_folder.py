@@ -4,8 +4,10 @@ usage: python -m data_prep.stems_folder --root=DIR --output=OUT
 
 The stems of a track are `vocals` with `accompaniment` or with `drums`, `bass`, `other`. A
 `mixture` beside them is used as released in validation and test, where it can also stand for all
-stems but the vocals; in training the mixture is the sum of the stems. Without a validation folder,
-15 % of the training tracks are held out. Track folders right in DIR are test tracks.
+stems but the vocals; in training the mixture is the sum of the stems. Stems whose lengths differ
+are refused; `--length_tolerance=SAMPLES` cuts the ends of the longer ones off instead. Without a
+validation folder, 15 % of the training tracks are held out. Track folders right in DIR are test
+tracks.
 """
 
 import argparse

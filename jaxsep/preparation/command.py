@@ -53,6 +53,13 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
     add("--channels", type=_positive, default=stft.channels, help="1 or 2")
     add("--n_fft", type=_positive, default=stft.n_fft, help="samples in a frame")
     add("--hop_length", type=_positive, default=stft.hop_length, help="samples between frames")
+    add(
+        "--length_tolerance",
+        type=int,
+        default=0,
+        metavar="SAMPLES",
+        help="by which a song's stems may differ in length; the longer ones are cut off at the end",
+    )
     add("--skip_bad", action="store_true", help="leave out tracks that can't be used, list them")
     return parser
 
@@ -103,6 +110,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise PreparationError(str(error)) from error
     if args.remixes < 0 or not args.segment_seconds > 0:
         raise PreparationError("--remixes must be 0 or more, --segment_seconds more than 0")
+    if args.length_tolerance < 0:
+        raise PreparationError(f"--length_tolerance={args.length_tolerance} must be 0 or more")
     targets = [target.strip() for target in args.targets.split(",")]
     targets = tuple(dict.fromkeys(filter(None, targets)))
     if bad := [name for name in targets if not NAME.fullmatch(name) or name.startswith("no_")]:
@@ -125,6 +134,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.remixes,
         args.seed,
         args.representation,
+        args.length_tolerance,
     )
 
 

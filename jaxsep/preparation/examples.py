@@ -27,12 +27,14 @@ class Settings:
 
     Attributes:
       stft: Format and transform of the magnitudes.
-      targets: Stems that are stored, magnitudes beside the mixture's.
+      targets: Stems to store, as magnitudes beside the mixture's.
       segment_frames: Length of an example; a track's last one is shorter.
-      remixes: Further passes over the training tracks, with vocals and accompaniment of
+      remixes: Number of further passes over the training tracks, with vocals and accompaniment of
         different tracks.
       seed: Seed of the remixes.
       representation: One of `records.REPRESENTATIONS`.
+      length_tolerance: Samples, at the song's own rate, by which its stems may differ in length.
+        They begin together; the ends of the longer ones are cut off.
     """
 
     stft: StftConfig
@@ -41,6 +43,7 @@ class Settings:
     remixes: int
     seed: int
     representation: str = MAGNITUDE
+    length_tolerance: int = 0
 
     @property
     def rests(self) -> tuple[str, ...]:
@@ -61,13 +64,15 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
       voices without accompaniment as well, and the reverse; what a song hasn't is missing.
 
     Raises:
-      TrackError: if a stem is missing, lengths or channels differ, or it is too loud for float16.
+      TrackError: If a stem is missing, channels differ, lengths differ by more than the settings'
+        tolerance, or it is too loud for float16.
     """
     waveforms = dict(song.stems)
     if song.mixture is not None:
         waveforms["mixture"] = song.mixture
     is_partial = settings.representation == WAVEFORM
-    _check_shapes(waveforms, is_partial=is_partial)
+    _check_stems(waveforms, is_partial=is_partial)
+    waveforms = _equalise_lengths(waveforms, settings.length_tolerance)
     waveforms = {
         name: librosa.resample(
             _to_channels(wave, settings.stft.channels),
@@ -106,17 +111,29 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     return {name: waveforms[name] for name in ("mixture", *settings.targets)} | rests
 
 
-def _check_shapes(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
+def _check_stems(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
     if not is_partial and len(waveforms) < 2:
         raise TrackError(f"has {next(iter(waveforms))} alone; give it what sounds beside it")
     if waveforms.keys() == {"mixture"}:
         raise TrackError("has a mixture and no stems")
-    for axis, unit in ((0, "samples"), (1, "channels")):
-        sizes = {name: wave.shape[axis] for name, wave in waveforms.items()}
-        if len(set(sizes.values())) > 1:
-            raise TrackError(f"stems differ in {unit}: {_join(sizes)}; make them equal")
-    if not len(next(iter(waveforms.values()))):
+    channels = {name: wave.shape[1] for name, wave in waveforms.items()}
+    if len(set(channels.values())) > 1:
+        raise TrackError(f"stems differ in channels: {_join(channels)}; make them equal")
+
+
+def _equalise_lengths(waveforms: dict[str, np.ndarray], tolerance: int) -> dict[str, np.ndarray]:
+    """Cuts the ends of longer stems off."""
+    lengths = {name: len(wave) for name, wave in waveforms.items()}
+    shortest = min(lengths.values())
+    difference = max(lengths.values()) - shortest
+    if difference > tolerance:
+        raise TrackError(
+            f"stems differ in samples: {_join(lengths)}; make them equal, or have"
+            f" --length_tolerance={difference} cut the longer ones off at the end"
+        )
+    if not shortest:
         raise TrackError("is empty")
+    return {name: wave[:shortest] for name, wave in waveforms.items()}
 
 
 def _join(sizes: dict[str, int]) -> str:

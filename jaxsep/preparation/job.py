@@ -39,8 +39,9 @@ def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Says in one line where two job descriptions differ; empty if nowhere."""
 
     def flatten(job):
-        # There was nothing else before these were stated.
+        # What there was before these were stated.
         before = {"representation": records.MAGNITUDE, "rests": [], "padding": "zeros"}
+        before["length_tolerance"] = 0
         settings = {**before, **job["settings"], **job["settings"]["stft"], "stft": None}
         return {key: job[key] for key in ("format_version", "name", "licence")} | settings
 

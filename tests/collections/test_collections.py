@@ -1,5 +1,6 @@
 """The collections that can be prepared, each from files as its users have them."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,24 @@ def test_stems_folder_leaves_no_sound_out_silently(tmp_path):
         source.load(source.tracks()[0])
     (tmp_path / "train" / "song" / "guitar.wav").unlink()
     assert source.load(source.tracks()[0]).stems.keys() == {"vocals", "drums", "bass"}
+
+
+@pytest.mark.slow
+def test_stems_folder_cuts_stems_to_one_length_when_asked_to(tmp_path):
+    write(tmp_path / "in" / "train" / "song" / "vocals.wav", samples=RATE + 40)
+    write(tmp_path / "in" / "train" / "song" / "other.wav")
+    arguments = ("stems_folder", f"--root={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    refused = prepare(*arguments)
+    assert refused.returncode == 2
+    last = refused.stderr.splitlines()[-1]
+    assert "train/song: stems differ in samples: other 8000, vocals 8040" in last
+    assert prepare(*arguments, "--length_tolerance=-1").returncode == 2
+    result = prepare(*arguments, "--length_tolerance=40")
+    assert result.returncode == 2 and "unfinished data set of another kind" in result.stderr
+    arguments = (*arguments[:2], f"--output={tmp_path / 'cut'}", "--length_tolerance=40")
+    assert prepare(*arguments).returncode == 0
+    manifest = json.loads((tmp_path / "cut" / "manifest.json").read_text())
+    assert manifest["splits"]["train"]["seconds"] == 1.0
 
 
 @pytest.mark.parametrize("layout", ["splits", "flat"])

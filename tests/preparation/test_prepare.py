@@ -132,7 +132,8 @@ def test_vocals_and_accompaniment_are_each_others_rest():
         (song(vocals=1, accompaniment=2), "differ in channels: vocals 1, accompaniment 2"),
         (song(vocals=6, accompaniment=6), "has 6 channels"),
         (song(samples=0, vocals=2, accompaniment=2), "is empty"),
-        (dataclasses.replace(song(), mixture=np.zeros((9001, 2), np.float32)), "in samples"),
+        (dataclasses.replace(song(), mixture=np.zeros((9001, 2), np.float32)),
+         "mixture 9001; make them equal, or have --length_tolerance=1 cut"),
         (Song({"vocals": np.full((900, 2), 900.0, np.float32),
                "accompaniment": np.zeros((900, 2), np.float32)}, None, 8000), "scale it down"),
     ],
@@ -140,6 +141,26 @@ def test_vocals_and_accompaniment_are_each_others_rest():
 def test_unusable_songs_are_refused_with_the_reason(bad, message):
     with pytest.raises(TrackError, match=message):
         to_format(bad, tiny_settings())
+
+
+def test_stems_whose_lengths_differ_are_cut_at_the_end_within_the_tolerance():
+    stems = {
+        name: np.random.default_rng(length).normal(size=(length, 2)).astype(np.float32)
+        for name, length in (("vocals", 9007), ("drums", 9000), ("bass", 9003))
+    }
+    stems_and_more = Song(stems, np.zeros((9005, 2), np.float32), 8000)
+    waveforms = to_format(stems_and_more, tiny_settings(length_tolerance=7))
+    np.testing.assert_array_equal(waveforms["mixture"], np.zeros((9000, 2)))
+    np.testing.assert_array_equal(waveforms["vocals"], stems["vocals"][:9000])
+    np.testing.assert_array_equal(waveforms["accompaniment"], -stems["vocals"][:9000])
+    with pytest.raises(TrackError, match="vocals 9007, drums 9000, bass 9003, mixture 9005"):
+        to_format(stems_and_more, tiny_settings(length_tolerance=6))
+
+
+def test_another_length_tolerance_is_another_data_set(tiny_dataset):
+    settings = tiny_settings(length_tolerance=5)
+    with pytest.raises(PreparationError, match=r"another data set .*length_tolerance 0, not 5"):
+        prepare(tiny_band(), Path(tiny_dataset.path), settings, workers=1)
 
 
 class BandWithABadTrack:
