@@ -19,10 +19,10 @@ from av.stream import Disposition
 from jaxsep.audio import layouts, riff
 from jaxsep.audio.converter import silence, sound_of
 from jaxsep.audio.part import Part
+from jaxsep.audio.protection import is_protected_asf, is_protected_packet, is_protected_track
 from jaxsep.audio.timeline import Timeline
 from jaxsep.audio.track import AudioError, Sound, UnknownFormatError, check_format
 
-_PROTECTED_TAGS = ("drms", "aavd", "enca")  # iTunes, Audible, Common Encryption
 _WITH_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _MPEG_AUDIO = ("mp1", "mp2", "mp3")
 # Formats whose header tells the length exactly, so that a missing end is noticed.
@@ -50,6 +50,8 @@ class FfmpegTrack:
         self, path: Path, file: Part, audio_stream: int | None = None, is_damaged: bool = False
     ):
         self._path = path
+        if is_protected_asf(file):
+            raise self._protected()
         # Nothing but the file itself is opened: no protocol may open what a playlist names. Nor
         # are pictures decoded, which can need much memory.
         options = {"protocol_whitelist": "none", "codec_whitelist": _audio_decoders()}
@@ -100,12 +102,9 @@ class FfmpegTrack:
     def _check(self) -> None:
         """Refuses what would be decoded to noise, not at all, or into too much memory."""
         codec = self._stream.codec_context
-        is_protected = any(key.startswith("ASF_Protection") for key in self._container.metadata)
+        is_protected = is_protected_track(self._container, self._stream)
         if codec is None:
-            is_protected |= any(map(_is_encrypted, itertools.islice(self._packets, 100)))
-        else:
-            with contextlib.suppress(UnicodeDecodeError):  # of a tag that is a number
-                is_protected |= codec.codec_tag in _PROTECTED_TAGS
+            is_protected |= any(map(is_protected_packet, itertools.islice(self._packets, 100)))
         if is_protected:
             raise self._protected()
         if codec is None:
@@ -129,7 +128,7 @@ class FfmpegTrack:
                 packet = next(self._packets, None)
                 if packet is None:
                     return
-                if _is_encrypted(packet):
+                if is_protected_packet(packet):
                     raise self._protected()
                 yield from packet.decode()
             except FFmpegError:
@@ -224,10 +223,6 @@ def _place(frames: list[Any], timeline: Timeline) -> Iterator[Sound]:
     sounds = [sound_of(frame) for frame in frames]
     yield from silence(gap, sounds[0])
     yield from sounds
-
-
-def _is_encrypted(packet: Any) -> bool:
-    return packet.has_sidedata("encryption_info")
 
 
 @functools.cache

@@ -5,8 +5,11 @@ import os
 import struct
 import subprocess
 import sys
+import uuid
 import zlib
+from typing import Any, cast
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -124,6 +127,84 @@ def test_protected_files_of_shops_are_refused_as_protected(tmp_path, tag):
     path.write_bytes(path.read_bytes().replace(b"mp4a", tag))
     with pytest.raises(AudioError, match="is protected"):
         AudioReader(path)
+
+
+ASF_OBJECTS = {
+    "content encryption": "2211b3fb-bd23-11d2-b4b7-00a0c955fc6e",
+    "extended content encryption": "298ae614-2622-4c17-b935-dae07ee9289c",
+    "advanced content encryption": "43058533-6981-49e6-9b74-ad12cb86d58c",
+}
+ASF_STREAM = uuid.UUID("b7dc0791-a9b7-11cf-8ee6-00c00c205365").bytes_le
+
+
+@pytest.mark.parametrize("how", [*ASF_OBJECTS, "the stream's flag"])
+def test_windows_media_with_encryption_is_refused_as_protected(tmp_path, how):
+    path = tmp_path / "a.asf"
+    encode(path, tones([300, 300]), codec="pcm_s16le")
+    assert len(read_all(path)[0]) > RATE / 2
+    data = bytearray(path.read_bytes())
+    if how in ASF_OBJECTS:
+        size, objects = struct.unpack_from("<QI", data, 16)
+        key = uuid.UUID(ASF_OBJECTS[how]).bytes_le + struct.pack("<Q", 24 + 32) + bytes(32)
+        data[size:size] = key
+        struct.pack_into("<QI", data, 16, size + len(key), objects + 1)
+    else:
+        data[data.index(ASF_STREAM) + 16 + 57] |= 0x80
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="is protected"):
+        AudioReader(path)
+
+
+def ebml(name: str, *content: bytes) -> bytes:
+    """Makes an element of Matroska."""
+    whole = b"".join(content)
+    return bytes.fromhex(name) + bytes([0x80 | len(whole)]) + whole
+
+
+def test_webm_with_encryption_is_refused_as_protected(tmp_path):
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as container:
+        stream = cast(Any, container.add_stream("libopus", rate=48_000, layout="mono"))
+        stream.metadata["title"] = "x" * 60
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), "flt", "mono")
+        frame.sample_rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert len(read_all(path)[0]) > 40_000
+    aes = ebml("5035", ebml("47e1", b"\5"), ebml("47e2", b"the key"))
+    order = ebml("5031", b"\0"), ebml("5032", b"\1"), ebml("5033", b"\1")
+    encryption = ebml("6d80", ebml("6240", *order, aes))
+    title = ebml("536e", b"x" * 60)
+    data = path.read_bytes()
+    assert title in data
+    rest = len(title) - len(encryption) - 2
+    path.write_bytes(data.replace(title, encryption + ebml("ec", bytes(rest))))
+    with pytest.raises(AudioError, match="is protected"):
+        AudioReader(path)
+
+
+def test_mpeg_ts_with_sample_encryption_is_refused_as_protected(tmp_path):
+    path = tmp_path / "a.ts"
+    encode(path, tones([300, 300]), codec="aac")
+    assert len(read_all(path)[0]) > RATE / 2
+    data = bytearray(path.read_bytes())
+    for start in range(0, len(data), 188):
+        if data[start + 1 : start + 3] == b"\x50\0":  # the map of the programme's streams
+            table = start + 5 + data[start + 4]
+            end = table + 3 + (int.from_bytes(data[table + 1 : table + 3]) & 0xFFF) - 4
+            data[data.index(b"\x0f\xe1", table, end)] = 0xCF  # AAC, encrypted
+            data[end : end + 4] = crc32_mpeg(data[table:end]).to_bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="is protected"):
+        AudioReader(path)
+
+
+def crc32_mpeg(data: bytes) -> int:
+    crc = 2**32 - 1
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 2**32 - 1
+    return crc
 
 
 def test_a_codec_that_nobody_knows_is_one_line(tmp_path):
