@@ -23,8 +23,9 @@ def analyse(
     hops = hops.reshape(*signal.shape[:-1], -1, hop)
     num_frames = hops.shape[-2] - overlap + 1
     frames = jnp.concatenate([hops[..., k : k + num_frames, :] for k in range(overlap)], axis=-1)
-    frames = frames[..., : config.n_fft] * config.window()
-    return jnp.swapaxes(jnp.fft.rfft(frames), -3, -2)
+    frames = frames[..., : config.n_fft]
+    windowed = frames * jnp.broadcast_to(config.window(), frames.shape)
+    return jnp.swapaxes(jnp.fft.rfft(windowed), -3, -2)
 
 
 def synthesise(
@@ -40,7 +41,8 @@ def synthesise(
     Reference: Griffin and Lim, Signal estimation from modified short-time Fourier transform, 1984.
     """
     frames = jnp.fft.irfft(jnp.swapaxes(spectrogram, -3, -2), n=config.n_fft)
-    return jnp.swapaxes(_overlap_add(frames * config.synthesis_window(), config), -2, -1)
+    windowed = frames * jnp.broadcast_to(config.synthesis_window(), frames.shape)
+    return jnp.swapaxes(_overlap_add(windowed, config), -2, -1)
 
 
 def _overlap_add(frames: jax.Array, config: StftConfig) -> jax.Array:
@@ -94,4 +96,5 @@ def istft(
         )
     inside = slice(half, half + length)
     weights = _overlap_add(jnp.broadcast_to(products, (num_frames, config.n_fft)), config)
-    return synthesise(spectrogram, config)[..., inside, :] / weights[inside, None]
+    waveform = synthesise(spectrogram, config)[..., inside, :]
+    return waveform / jnp.broadcast_to(weights[inside, None], waveform.shape)

@@ -29,9 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxsep-tests-")
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # with a limit, JAX locks it
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        # An axis too few is a mistake more often than it is meant.
+        os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
     jax.config.update("jax_compilation_cache_max_size", 2**30)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

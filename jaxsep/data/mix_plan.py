@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.records import Dataset, DatasetError, StemRecord
@@ -135,12 +136,12 @@ class MixPlanner:
             plan["mono"] = np.bool_(rng.random() < mixing.mono)
         return plan
 
-    def place(self, plan: Plan, lengths: np.ndarray) -> Plan:
+    def place(self, plan: Plan, lengths: Int[np.ndarray, "stems takes"]) -> Plan:
         """Finds where a plan's records begin, once their lengths are known.
 
         Args:
           plan: Plan of `draw`.
-          lengths: Lengths of the plan's records in samples, `[stems, takes]`.
+          lengths: Lengths of the plan's records in samples.
 
         Returns:
           The plan with `starts` in place of `places` and `lead`: int32 `[stems, takes]`, in
@@ -213,7 +214,7 @@ def _draw_room(share: float, rng: np.random.Generator) -> Plan:
     }
 
 
-def draw_speeds(limit: float, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw_speeds(limit: float, count: int, rng: np.random.Generator) -> Int[np.ndarray, " {count}"]:
     """Draws how fast stems are played.
 
     Args:
@@ -222,7 +223,7 @@ def draw_speeds(limit: float, count: int, rng: np.random.Generator) -> np.ndarra
       rng: Decides all that is random.
 
     Returns:
-      Speeds in steps of 1 / `SPEED_STEPS`, int `[count]`: 1 % apart, for filters depend on them.
+      Speeds in steps of 1 / `SPEED_STEPS`: 1 % apart, for filters depend on them.
     """
     percent = _speed_limit(limit)
     speeds = np.exp(rng.integers(-percent, percent, size=count, endpoint=True) / 100)
@@ -231,7 +232,7 @@ def draw_speeds(limit: float, count: int, rng: np.random.Generator) -> np.ndarra
 
 def draw_matrices(
     mixing: Mixing, shape: tuple[int, ...], channels: int, rng: np.random.Generator
-) -> np.ndarray:
+) -> Float[np.ndarray, "*shape {channels} {channels}"]:
     """Draws how stems are panned, and whether they are swapped and inverted.
 
     Args:
@@ -241,7 +242,7 @@ def draw_matrices(
       rng: Decides all that is random.
 
     Returns:
-      Matrices from a stem's channels to the mixture's, `[*shape, channels, channels]`.
+      Matrices from a stem's channels to the mixture's.
     """
     decibels = rng.uniform(-mixing.pan_db, mixing.pan_db, size=(*shape, channels, 1))
     matrices = _amplitude(decibels) * np.eye(channels)
@@ -252,8 +253,8 @@ def draw_matrices(
     return matrices
 
 
-def draw_partners(tracks: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws another track for each of at least two tracks, int `[tracks]`; each is drawn once."""
+def draw_partners(tracks: int, rng: np.random.Generator) -> Int[np.ndarray, " {tracks}"]:
+    """Draws another track for each of at least two tracks; each is drawn once."""
     order = rng.permutation(tracks)
     partners = np.empty_like(order)
     partners[order] = np.roll(order, 1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Int16
 
 from jaxsep.data.mix_plan import REVERB_SECONDS, SPEED_STEPS
 from jaxsep.data.records import INT16_SCALE
@@ -26,7 +27,7 @@ Example = dict[str, jax.Array]
 )
 def render(
     batch: Mapping[str, jax.Array | np.ndarray],
-    bank: jax.Array | None = None,
+    bank: Int16[Array, "records length channels"] | None = None,
     *,
     samples: int,
     chunk: int,
@@ -98,7 +99,7 @@ def _cut(bank: jax.Array, records: jax.Array, starts: jax.Array, chunk: int) -> 
     """Cuts int16 `[stems, takes, chunk, channels]` from records; silence follows their ends."""
     # What is planned as nothing is record 0 here, times 0.
     records = jnp.maximum(records, 0)[:, :, None]
-    positions = starts[:, :, None] + jnp.arange(chunk)
+    positions = starts[:, :, None] + jnp.arange(chunk)[None, None]
     return bank.at[records, positions].get(mode="fill", fill_value=0)
 
 
@@ -129,13 +130,14 @@ def _resample(samples: int, waveform: jax.Array, speed: jax.Array) -> jax.Array:
     steps = jnp.arange(SPEED_STEPS).reshape(-1, BLOCK) * speed  # [blocks, BLOCK]
     whole, phases = steps // SPEED_STEPS, steps % SPEED_STEPS
     span = BLOCK * len(waveform) // samples + TAPS + 2  # samples that the fastest block needs
-    taps = jnp.arange(span) - (whole - whole[:, :1])[:, :, None]  # [blocks, BLOCK, span]
+    places = jnp.arange(span)[None, None]
+    taps = places - (whole - whole[:, :1])[:, :, None]  # [blocks, BLOCK, span]
     table = jnp.asarray(_interpolation())
     weights = table.at[phases[:, :, None], taps].get(mode="fill", fill_value=0)
     weights = jnp.where(taps < 0, 0, weights)  # negative ones count from the end
-    firsts = jnp.arange(cycles)[:, None] * speed + whole[:, 0]  # [cycles, blocks]
+    firsts = jnp.arange(cycles)[:, None] * speed + whole[None, :, 0]  # [cycles, blocks]
     padded = jnp.pad(waveform, ((TAPS // 2 - 1, 0), (0, 0)))
-    windows = padded.at[firsts[:, :, None] + jnp.arange(span)].get(mode="fill", fill_value=0)
+    windows = padded.at[firsts[:, :, None] + places].get(mode="fill", fill_value=0)
     played = jnp.einsum("cbsk,bts->cbtk", windows, weights, precision="highest")
     return played.reshape(-1, waveform.shape[1])[:samples]
 
@@ -175,7 +177,7 @@ def _reverberate(waveform: jax.Array, room: Example, sample_rate: int) -> jax.Ar
     noise = jax.random.normal(jax.random.key(room["seed"]), (len(times), waveform.shape[1]))
     fading = 10 ** (-3 * times / room["seconds"])
     noise *= jnp.where(times < room["seconds"], fading, 0)[:, None]
-    noise *= 10 ** (room["db"] / 20) / jnp.linalg.norm(noise, axis=0)
+    noise *= 10 ** (room["db"] / 20) / jnp.linalg.norm(noise, axis=0, keepdims=True)
     size = 2 ** (len(waveform) + len(noise) - 1).bit_length()
     spectrum = jnp.fft.rfft(waveform, size, axis=0) * jnp.fft.rfft(noise, size, axis=0)
     return waveform + jnp.fft.irfft(spectrum, size, axis=0)[: len(waveform)]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
+from jaxtyping import Float32
 
 from jaxsep.files import parse_json, read_json
 from jaxsep.stft_config import StftConfig
@@ -232,12 +233,12 @@ class Dataset:
     def codec(self) -> ExampleCodec:
         return ExampleCodec(self.own_stft, (*self.targets, *self.rests), self.representation)
 
-    def statistics(self) -> dict[str, np.ndarray]:
+    def statistics(self) -> dict[str, Float32[np.ndarray, " bins"]]:
         """Reads the training mixtures' statistics, over frames and channels.
 
         Returns:
           `mean` and `std` of the magnitudes, and `log_mean` and `log_std` of
-          `log(magnitude + magnitude_floor)`: float32 `[bins]` each.
+          `log(magnitude + magnitude_floor)`.
 
         Raises:
           DatasetError: They aren't those that were written.

@@ -1,15 +1,14 @@
 """Layers that several maskers share: how they see a mixture and how they answer."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from jaxsep.models.masker import Variables
+from jaxsep.models.masker import Statistics, Variables
 from jaxsep.stft_config import StftConfig
 
 # State of a running level: decayed sums of the levels and of ones.
@@ -147,11 +146,13 @@ class Normalise(nn.Module):
             level, carry = running_level(level, carry, decay=decay, silence=silence)
         gain = mean.mean() / jnp.maximum(level, silence)
         levelled = magnitude * gain[:, :, None, None]
-        features = (jnp.log(levelled + self.stft.magnitude_floor) - log_mean) / log_std
+        features = jnp.log(levelled + self.stft.magnitude_floor)
+        log_mean, log_std = (jnp.broadcast_to(x, features.shape) for x in (log_mean, log_std))
+        features = (features - log_mean) / log_std
         return features.reshape(*features.shape[:2], -1), carry
 
 
-def with_normalise(variables: Variables, statistics: Mapping[str, np.ndarray]) -> Variables:
+def with_normalise(variables: Variables, statistics: Statistics) -> Variables:
     """Gives the layer `normalise` of a masker the statistics of the data set."""
     wanted = variables["statistics"]["normalise"]
     known = {name: jnp.asarray(statistics[name]) for name in wanted}
@@ -195,7 +196,8 @@ class FixedNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+        factor, shift = (jnp.broadcast_to(n, x.shape) for n in (factor, bias - mean * factor))
+        return (x * factor + shift).astype(x.dtype)
 
 
 class BatchNorm(FixedNorm):
@@ -260,7 +262,7 @@ class MaskHead(nn.Module):
     num_targets: int = 1
     fine_bins: int = 0
     mask_limit: float = 1.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @nn.compact
     def __call__(

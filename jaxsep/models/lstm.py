@@ -2,18 +2,17 @@
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxsep.models.layers import Dense, MaskHead, Normalise, is_watched, num_bands, with_normalise
 from jaxsep.models.lstm_scan import LSTMCarry, lstm_scan
-from jaxsep.models.masker import Masks, Traits, Valid, Variables, Windows
+from jaxsep.models.masker import Masks, Statistics, Traits, Valid, Variables, Windows
 from jaxsep.stft_config import StftConfig
 
 # Windows of a bidirectional masker. With three layers trained on MIR-1K, the vocals of a six-minute
@@ -66,7 +65,7 @@ class LSTMLayer(nn.Module):
     hidden_size: int
     bidirectional: bool = False
     unroll: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
     cell_limit: float = math.inf
 
     def _direction(self, name: str, x: jax.Array, carry: LSTMCarry, **kwargs):
@@ -89,7 +88,7 @@ class LSTMLayer(nn.Module):
         carry: LSTMCarry,
         *,
         valid: Valid | None = None,
-    ) -> tuple[Float[Array, "batch frames hidden"], LSTMCarry]:
+    ) -> tuple[Float[Array, "batch frames outputs"], LSTMCarry]:
         """Maps features to features, and the state to the next."""
         outputs, next_carry = self._direction("forward", x, carry)
         if self.bidirectional:
@@ -136,7 +135,7 @@ class LSTMMasker(nn.Module):
     fine_bins: int = 0
     mask_limit: float = 1.0
     unroll: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
     cell_limit: float = 256.0
 
     def __post_init__(self):
@@ -211,9 +210,7 @@ class LSTMMasker(nn.Module):
         is_certain = not self.has_rng("dropout")
         return nn.Dropout(self.dropout, deterministic=is_certain, name=f"dropout_{index + 1}")(x)
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Returns variables with the data set's statistics; see `Masker`."""
         return with_normalise(variables, statistics)
 

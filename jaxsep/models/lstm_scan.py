@@ -7,13 +7,14 @@ only return the gates' gradients, and one large product afterwards makes the wei
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
-# (h, c): output and cell state, [batch, hidden] each, float32.
-LSTMCarry = tuple[jax.Array, jax.Array]
+# (h, c): output and cell state, float32.
+LSTMCarry = tuple[Float[Array, "batch hidden"], Float[Array, "batch hidden"]]
 
 # A gate nearer than this to fully shut or fully open is saturated: little gradient passes it.
 # Reference: Karpathy et al., Visualizing and understanding recurrent networks, 2015.
@@ -21,47 +22,46 @@ SATURATED = 0.1
 
 
 def lstm_scan(
-    x: jax.Array,
+    x: Float[Array, "batch frames features"],
     carry: LSTMCarry,
-    w_ih: jax.Array,
-    w_hh: jax.Array,
-    bias: jax.Array,
+    w_ih: Float[Array, "features 4*hidden"],
+    w_hh: Float[Array, "hidden 4*hidden"],
+    bias: Float[Array, " 4*hidden"],
     *,
     reverse: bool = False,
-    valid: jax.Array | None = None,
+    valid: Bool[Array, "batch frames"] | None = None,
     cell_limit: float = math.inf,
     unroll: int = 1,
-    dtype: Any = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
     watch: bool = False,
-) -> tuple[jax.Array, LSTMCarry, dict[str, jax.Array] | None]:
+) -> tuple[Float[Array, "batch frames hidden"], LSTMCarry, dict[str, Float[Array, ""]] | None]:
     """Runs one direction of an LSTM layer over time.
 
     Args:
-      x: inputs `[batch, frames, features]`.
-      carry: state before the first frame (the last, if `reverse`).
-      w_ih: input weights `[features, 4 * hidden]`, gates in the order i, f, g, o.
-      w_hh: recurrent weights `[hidden, 4 * hidden]`.
-      bias: `[4 * hidden]`.
-      reverse: run from the last frame to the first.
-      valid: bool `[batch, frames]`; the state passes unchanged over frames that are not.
-      cell_limit: the cell state stays within plus and minus this. A cell whose gates stand open
-        counts the frames, in a long stream to many thousands, and counts as long to come back.
-        A state grows by at most 1 a frame: on crops of no more frames than the limit, training is
-        the same without it.
-      unroll: steps of the scan in one iteration of its loop.
-      dtype: of the matrix products and of the outputs; gates and states are float32.
-      watch: whether to compute the third result.
+      x: Inputs.
+      carry: State before the first frame (the last, if `reverse`).
+      w_ih: Input weights, gates in the order i, f, g, o.
+      w_hh: Recurrent weights.
+      bias: Biases of the gates.
+      reverse: Whether to run from the last frame to the first.
+      valid: False for frames over which the state passes unchanged.
+      cell_limit: Largest size of a cell state. A cell whose gates stand open counts the frames, in
+        a long stream to many thousands, and counts as long to come back. A state grows by at most 1
+        a frame: on crops of no more frames than the limit, training is the same without it.
+      unroll: Steps of the scan in one iteration of its loop.
+      dtype: Data type of the matrix products and the outputs; gates and states are float32.
+      watch: Whether to compute the third result.
 
     Returns:
-      Outputs `[batch, frames, hidden]` in the order of `x`; the state after the last step; and
-      the scalars `saturated` (share of the gates i, f, o) and `cell_max` (largest cell state).
+      Outputs in the order of `x`; the state after the last step; and the scalars `saturated` (share
+      of the gates i, f, o) and `cell_max` (largest cell state).
 
     Reference: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000, and the
     limit of Sak et al., Long short-term memory recurrent neural network architectures, 2014.
     """
     # The input's part of the gates needs no recurrence: one large product instead of many small.
     gates_x = jnp.einsum("btf,fg->tbg", x.astype(dtype), w_ih.astype(dtype))
-    gates_x = gates_x.astype(jnp.float32) + bias
+    gates_x = gates_x.astype(jnp.float32) + bias[None, None]
     is_valid = jnp.ones((*gates_x.shape[:2], 1), bool) if valid is None else valid.T[:, :, None]
     recur = functools.partial(_recur, reverse, cell_limit, unroll, watch)
     outputs, carry, seen = recur(gates_x, w_hh.astype(dtype), carry, is_valid)

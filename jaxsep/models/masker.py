@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Inexact
+from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 from jaxsep.stft_config import StftConfig
 
@@ -22,6 +21,8 @@ Mixture: TypeAlias = Inexact[Array, "batch frames channels bins"]
 Masks: TypeAlias = Inexact[Array, "batch targets frames channels bins"]
 # False for padding behind a short example.
 Valid: TypeAlias = Bool[Array, "batch frames"]
+# Statistics of a data set by name.
+Statistics: TypeAlias = Mapping[str, Float[np.ndarray, " bins"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +119,12 @@ class Masker(Protocol):
         """
         ...
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Gives fresh variables the statistics of the data set that they will be trained on.
 
         Args:
           variables: Variables as `jaxsep.models.init` makes them.
-          statistics: Statistics of each bin by name, `[bins]` each; see
-            `jaxsep.data.records.Dataset.statistics`.
+          statistics: Statistics of each bin, see `jaxsep.data.records.Dataset.statistics`.
         """
         ...
 
@@ -146,6 +144,8 @@ class Masker(Protocol):
         ...
 
 
-def observe(masker: Masker, spectrum: Complex[Array, "*batch frames channels bins"]) -> jax.Array:
+def observe(
+    masker: Masker, spectrum: Complex[Array, "*batch frames channels bins"]
+) -> Inexact[Array, "*batch frames channels bins"]:
     """Returns what a masker sees of a mixture's spectrum: its magnitude, or the spectrum itself."""
     return spectrum if masker.traits.sees == "spectrum" else jnp.abs(spectrum)

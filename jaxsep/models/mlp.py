@@ -1,14 +1,13 @@
 """The baseline: three dense layers that see one frame at a time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxsep.models.layers import Dense, LevelCarry, MaskHead, Normalise, with_normalise
-from jaxsep.models.masker import Masks, Traits, Valid, Variables
+from jaxsep.models.masker import Masks, Statistics, Traits, Valid, Variables
 from jaxsep.stft_config import StftConfig
 
 
@@ -27,7 +26,7 @@ class MLPMasker(nn.Module):
     targets: tuple[str, ...] = ("vocals",)
     hidden_size: int = 512
     normalise: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     traits = Traits()
 
@@ -56,9 +55,7 @@ class MLPMasker(nn.Module):
         x = Dense(self.hidden_size, dtype=self.dtype, name="dense_2")(x)
         return MaskHead(self.stft, len(self.targets), dtype=self.dtype, name="mask")(x), carry
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Returns variables with the data set's statistics; see `Masker`."""
         return with_normalise(variables, statistics)
 

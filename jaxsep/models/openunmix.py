@@ -7,10 +7,9 @@ Reference: Stöter et al., Open-Unmix: a reference implementation for music sour
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -18,7 +17,7 @@ from jaxsep.models.layers import BatchNorm
 from jaxsep.models.lstm import WINDOWS as LSTM_WINDOWS
 from jaxsep.models.lstm import LSTMLayer, check_sizes, initial_states
 from jaxsep.models.lstm_scan import LSTMCarry
-from jaxsep.models.masker import Masks, Traits, Valid, Variables, Windows
+from jaxsep.models.masker import Masks, Statistics, Traits, Valid, Variables, Windows
 from jaxsep.stft_config import StftConfig
 
 # Frames in which `jaxsep.separation.wiener` filters.
@@ -37,6 +36,7 @@ class InputScale(nn.Module):
         shape = magnitude.shape[-1:]
         mean = self.param("mean", nn.initializers.zeros, shape)
         scale = self.param("scale", nn.initializers.ones, shape)
+        mean, scale = (jnp.broadcast_to(x, magnitude.shape) for x in (mean, scale))
         return (magnitude + mean) * scale
 
 
@@ -49,6 +49,7 @@ class OutputScale(nn.Module):
         shape = x.shape[-1:]
         mean = self.param("mean", nn.initializers.ones, shape)
         scale = self.param("scale", nn.initializers.ones, shape)
+        mean, scale = (jnp.broadcast_to(n, x.shape) for n in (mean, scale))
         return nn.relu(x * scale + mean)
 
 
@@ -78,7 +79,7 @@ class OpenUnmixMasker(nn.Module):
     low_bins: int = 1487
     dropout: float = 0.4
     unroll: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     def __post_init__(self):
         super().__post_init__()
@@ -141,9 +142,7 @@ class OpenUnmixMasker(nn.Module):
         x = x.reshape(batch, frames, num_targets, channels, bins)
         return jnp.moveaxis(OutputScale(name="output")(x), 2, 1), states
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Returns variables whose input scale begins as the data set's; see `Masker`."""
         mean, std = (jnp.asarray(statistics[name][: self.low_bins]) for name in ("mean", "std"))
         params = {**variables["params"], "input": {"mean": -mean, "scale": 1 / std}}

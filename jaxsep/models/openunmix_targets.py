@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from jaxsep.fields import check_fields
 from jaxsep.models.lstm_scan import LSTMCarry
-from jaxsep.models.masker import Masks, Traits, Valid, Variables
+from jaxsep.models.masker import Masks, Statistics, Traits, Valid, Variables
 from jaxsep.models.openunmix import WINDOWS, OpenUnmixMasker
 from jaxsep.stft_config import StftConfig
 
@@ -27,7 +26,7 @@ class OpenUnmixTargets(nn.Module):
 
     stft: StftConfig
     networks: Mapping[str, Mapping[str, Any]]
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     def __post_init__(self):
         self.networks = FrozenDict(self.networks)  # maskers can be hashed
@@ -80,9 +79,7 @@ class OpenUnmixTargets(nn.Module):
             masks.append(mask)
         return jnp.concatenate(masks, axis=1), states
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Returns variables whose networks begin with the data set's statistics; see `Masker`."""
         params = dict(variables["params"])
         for target, masker in self.maskers().items():

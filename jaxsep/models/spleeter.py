@@ -6,16 +6,15 @@ Reference: Hennequin et al., Spleeter: a fast and efficient music source separat
 pre-trained models, 2020; after the U-Net of Jansson et al., 2017.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxsep.models.layers import FixedNorm
-from jaxsep.models.masker import Masks, Traits, Valid, Variables, Windows
+from jaxsep.models.masker import Masks, Statistics, Traits, Valid, Variables, Windows
 from jaxsep.stft_config import StftConfig
 
 EXTENSIONS = ("zeros", "average")
@@ -34,7 +33,7 @@ class UNet(nn.Module):
     """
 
     filters: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @nn.compact
     def __call__(
@@ -89,7 +88,7 @@ class SpleeterMasker(nn.Module):
     window_frames: int = 512
     low_bins: int = 1024
     filters: int = 16
-    dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     targets = ("vocals",)
 
@@ -149,9 +148,7 @@ class SpleeterMasker(nn.Module):
         rest = jnp.broadcast_to(rest, (*mask.shape[:-1], self.stft.bins - self.low_bins))
         return jnp.concatenate([mask, rest], axis=-1)[:, None], carry
 
-    def with_statistics(
-        self, variables: Variables, statistics: Mapping[str, np.ndarray]
-    ) -> Variables:
+    def with_statistics(self, variables: Variables, statistics: Statistics) -> Variables:
         """Returns the variables: their statistics are those of the training, not of a data set."""
         del statistics
         return variables

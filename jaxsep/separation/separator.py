@@ -18,6 +18,7 @@ from jaxsep.processes import refuse_forked_jax
 from jaxsep.separation.session import Session
 from jaxsep.separation.song_record import digest_of
 from jaxsep.separation.waveforms import (
+    Waveform,
     check_estimates,
     check_format,
     check_waveform,
@@ -39,8 +40,6 @@ STEMS = ("vocals", "accompaniment")  # of a model that finds vocals alone
 BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
-
-Waveform = Float[np.ndarray, "samples channels"]
 
 
 class Separator:
@@ -165,7 +164,9 @@ class Separator:
         stems, _ = make_stems(mixture, estimates, self.stems)
         return {stem: part.astype(np.float32) for stem, part in stems.items()}
 
-    def to_format(self, waveform: Waveform, sample_rate: int) -> Waveform:
+    def to_format(
+        self, waveform: Waveform, sample_rate: int
+    ) -> Float[np.ndarray, "resampled model_channels"]:
         """Brings a waveform to the masker's sample rate and channels, float32.
 
         If the number of channels differs, they are averaged, and a stereo masker gets the average

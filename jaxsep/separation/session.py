@@ -6,17 +6,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from jaxsep.audio.resampler import Resampler
 from jaxsep.models.masker import Windows
+from jaxsep.separation.waveforms import Ready, Waveform
 from jaxsep.separation.windows import State
 from jaxsep.stft_config import StftConfig
 
 # Samples by which resampling may round a signal shorter.
 ROUNDING = 16
-
-Waveform = Float[np.ndarray, "samples channels"]
 
 
 class Session:
@@ -63,7 +61,7 @@ class Session:
         self._num_in, self._num_out, self._frame = 0, -in_front, 0  # at the masker's rate
         self._in_front = in_front
 
-    def push(self, block: Waveform) -> tuple[Waveform, dict[str, Waveform]]:
+    def push(self, block: Waveform) -> tuple[Ready, dict[str, Ready]]:
         """Separates the next samples.
 
         Args:
@@ -78,7 +76,7 @@ class Session:
         self._num_in += len(signal)
         return self._pair(self._from_masker.push(self._separate(signal)))
 
-    def finish(self) -> tuple[Waveform, dict[str, Waveform]]:
+    def finish(self) -> tuple[Ready, dict[str, Ready]]:
         """Returns the rest, like `push`; nothing can be pushed afterwards."""
         signal = self._to_masker.finish()
         self._num_in += len(signal)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxsep.audio.resampler import worst_delay
-from jaxsep.separation.separator import Separator, Waveform
+from jaxsep.separation.separator import Separator
 from jaxsep.separation.waveforms import (
     LOUDEST_IN_STREAM,
+    Ready,
+    Waveform,
     check_estimates,
     check_format,
     check_waveform,
@@ -61,7 +63,7 @@ class Streamer:
         begin().push(np.zeros((self.latency + 1, channels), np.float32))
         self._session = begin()
 
-    def push(self, samples: Waveform) -> dict[str, Waveform]:
+    def push(self, samples: Waveform) -> dict[str, Ready]:
         """Separates the next samples.
 
         Args:
@@ -79,11 +81,11 @@ class Streamer:
         self.num_silenced += num_bad
         return self._stems(self._session.push(samples.astype(np.float32)))
 
-    def finish(self) -> dict[str, Waveform]:
+    def finish(self) -> dict[str, Ready]:
         """Returns the rest of the stems; nothing can be pushed afterwards."""
         return self._stems(self._session.finish())
 
-    def _stems(self, pair: tuple[np.ndarray, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def _stems(self, pair: tuple[Ready, dict[str, Ready]]) -> dict[str, Ready]:
         return self._to_stems(*check_estimates(*pair))
 
     def __reduce__(self):

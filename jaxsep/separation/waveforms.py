@@ -4,9 +4,13 @@ import numbers
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxsep.audio.track import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from jaxsep.models.files import ModelError
+
+Waveform = Float[np.ndarray, "samples channels"]
+Ready = Float[np.ndarray, "ready channels"]  # as many samples as are ready
 
 # What a stream or an array may claim to be; beyond it lies a mistake, or memory without end.
 SAMPLE_RATES = (LOWEST_RATE, HIGHEST_RATE)  # Hz
@@ -36,7 +40,7 @@ def check_format(*, sample_rate: float, channels: int, block_frames: int) -> Non
             raise ValueError(f"{name}={value} must be a whole number from {low:,} to {high:,}")
 
 
-def check_waveform(waveform: Any, channels: int | None = None) -> np.ndarray:
+def check_waveform(waveform: Any, channels: int | None = None) -> Waveform:
     """Checks a waveform.
 
     Args:
@@ -67,12 +71,12 @@ def check_waveform(waveform: Any, channels: int | None = None) -> np.ndarray:
     return waveform
 
 
-def make_finite(block: np.ndarray, loudest: float) -> tuple[np.ndarray, int]:
+def make_finite(block: Waveform, loudest: float) -> tuple[Waveform, int]:
     """Makes silence of samples that are no sound: NaN, infinite, or absurdly loud.
 
     Args:
-      block: Float `[samples, channels]`.
-      loudest: The largest magnitude that stays.
+      block: Part of a waveform.
+      loudest: Largest magnitude that stays.
 
     Returns:
       The block, and how many samples became silence.
@@ -89,8 +93,8 @@ def describe_silenced(number: int) -> str:
 
 
 def check_estimates(
-    mixture: np.ndarray, estimates: dict[str, np.ndarray]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    mixture: Waveform, estimates: dict[str, Waveform]
+) -> tuple[Waveform, dict[str, Waveform]]:
     """Checks what a model found in a mixture, and returns both.
 
     Raises:

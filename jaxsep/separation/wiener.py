@@ -12,27 +12,32 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Complex
 
 WINDOW_FRAMES = 300  # in which a source stays in its place; 7 s of Open-Unmix's frames
 EPSILON = 1e-10
 LOUDEST = 10.0  # mixtures of larger magnitudes are scaled down to it, for the sake of float32
 
+# Spectra of targets or sources, and of the mixture.
+Spectra = Complex[Array, "sources frames channels bins"]
+Spectrum = Complex[Array, "frames channels bins"]
+
 _einsum = functools.partial(jnp.einsum, precision="highest")
 
 
 def refine_targets(
-    targets: jax.Array, mixture: jax.Array, iterations: int, *, residual: bool
-) -> jax.Array:
+    targets: Spectra, mixture: Spectrum, iterations: int, *, residual: bool
+) -> Spectra:
     """Refines the estimates of a model's targets, in parts of about `WINDOW_FRAMES` frames.
 
     Args:
-      targets: complex64 `[targets, frames, channels, bins]`, as masks have found them.
-      mixture: complex64 `[frames, channels, bins]`.
-      iterations: of expectation maximisation.
-      residual: whether the rest of the mixture is a source as well; a target alone needs it.
+      targets: Targets as masks have found them.
+      mixture: Mixture of the targets and the rest.
+      iterations: Iterations of expectation maximisation.
+      residual: Whether the rest of the mixture is a source as well; a target alone needs it.
 
     Returns:
-      As `targets`.
+      The refined targets.
     """
     num_parts = max(1, round(len(mixture) / WINDOW_FRAMES))
     refined = []
@@ -47,16 +52,16 @@ def refine_targets(
     return jnp.concatenate(refined, axis=1)
 
 
-def refine(estimates: jax.Array, mixture: jax.Array, iterations: int) -> jax.Array:
+def refine(estimates: Spectra, mixture: Spectrum, iterations: int) -> Spectra:
     """Refines the estimates of all sources of a mixture, in one window.
 
     Args:
-      estimates: complex64 `[sources, frames, channels, bins]`, two sources at least.
-      mixture: complex64 `[frames, channels, bins]`.
-      iterations: of expectation maximisation.
+      estimates: Sources, two at least.
+      mixture: Mixture of the sources.
+      iterations: Iterations of expectation maximisation.
 
     Returns:
-      As `estimates`; they add up to the mixture, but for the `EPSILON` in it that is taken for
+      The refined sources; they add up to the mixture, but for the `EPSILON` in it that is taken for
       noise.
     """
     scale = jnp.maximum(1.0, jnp.abs(mixture).max() / LOUDEST)
@@ -89,7 +94,7 @@ def _solve(covariance: jax.Array, noise: float, x: jax.Array) -> jax.Array:
       x: `[frames, channels, bins]`.
     """
     if x.shape[1] != 2:
-        noisy = covariance + noise * jnp.eye(x.shape[1])
+        noisy = covariance + noise * jnp.eye(x.shape[1])[None, None]
         return jnp.swapaxes(jnp.linalg.solve(noisy, jnp.swapaxes(x, 1, 2)[..., None])[..., 0], 1, 2)
     a, b, c, d = (covariance[..., i, j] for i in range(2) for j in range(2))
     left, right = x[:, 0], x[:, 1]

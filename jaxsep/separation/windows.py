@@ -81,11 +81,16 @@ def predict_masks(
         # The compiler drops all of this that the carry doesn't depend on.
         before = seen[:, :step]
         _, carry = masker.apply(variables, before, state["carry"], valid=valid[:, :step])
-    faded = state["fade_in"][:, None, None] * masks[:, :, :overlap] + state["fading"]
+    faded = _to_frames(state["fade_in"]) * masks[:, :, :overlap] + state["fading"]
     fade_in = (jnp.arange(overlap, dtype=jnp.float32) + 0.5) / max(1, overlap)
-    fading = (1 - fade_in)[:, None, None] * masks[:, :, step:]
+    fading = _to_frames(1 - fade_in) * masks[:, :, step:]
     masks = jnp.concatenate([faded, masks[:, :, overlap:step]], axis=2)
     return {"carry": carry, "fading": fading, "fade_in": fade_in}, masks
+
+
+def _to_frames(factors: Float[Array, " frames"]) -> Float[Array, "1 1 frames 1 1"]:
+    """Gives factors of frames the axes of masks."""
+    return factors[None, None, :, None, None]
 
 
 def separate_window(

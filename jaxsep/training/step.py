@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key
 
-from jaxsep.models.masker import Masker, observe
+from jaxsep.models.masker import Masker, Masks, Mixture, Valid, observe
 from jaxsep.sharding import batch_sharding, replicated, split_batch
 from jaxsep.spectrogram import analyse
 from jaxsep.training.losses import Loss, Parts, error_energy
@@ -29,7 +30,7 @@ def make_train_step(
     grad_accum_steps: int,
     ema_decay: float,
     seed: int,
-) -> Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]:
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Makes the jitted training step. It donates the state it is given.
 
     An update fails if its loss or gradient isn't finite, or its gradient is exactly 0. A failed
@@ -113,7 +114,7 @@ def _choose(condition: jax.Array, a: TrainState, b: TrainState) -> TrainState:
     return jax.tree.map(functools.partial(jnp.where, condition), a, b)
 
 
-def step_key(seed: int, step: int | jax.Array) -> jax.Array:
+def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
     """Returns the key of all that is random in a training step, which begins after `step` others.
 
     What is drawn doesn't depend on the devices: JAX's keys are partitionable.
@@ -258,10 +259,10 @@ def _simplify(masker: Masker, loss: Loss, parts: Parts) -> Parts:
 def _predict_in_training(
     masker: Masker,
     variables: dict[str, Any],
-    mixture: jax.Array,
-    valid: jax.Array,
-    key: jax.Array,
-) -> tuple[jax.Array, Any, None]:
+    mixture: Mixture,
+    valid: Valid,
+    key: Key[Array, ""],
+) -> tuple[Masks, Any, None]:
     (masks, _), changed = masker.apply(
         variables,
         mixture,

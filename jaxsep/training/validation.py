@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
+from jaxtyping import Float, Int
 
 from jaxsep import sharding
 from jaxsep.data import records
@@ -64,7 +65,11 @@ class TrackEnergies:
         self._targets = targets
         self._sums: dict[int, dict[str, np.ndarray]] = {}
 
-    def add(self, tracks: np.ndarray, energies: Mapping[str, np.ndarray]) -> None:
+    def add(
+        self,
+        tracks: Int[np.ndarray, " segments"],
+        energies: Mapping[str, Float[np.ndarray, "segments targets"]],
+    ) -> None:
         """Adds a batch.
 
         Args:

@@ -198,7 +198,7 @@ def test_a_quieter_song_gets_the_same_masks_unless_the_network_knows_levels(kind
 def test_padding_does_not_change_the_masks_before_it(kind):
     made = make(kind)
     padded = made.mixture.at[0, SHORT:].set(9)
-    valid = jnp.arange(FRAMES) < jnp.array([[SHORT], [FRAMES]])
+    valid = jnp.arange(FRAMES)[None] < jnp.array([[SHORT], [FRAMES]])
     masks = made.masks(padded, valid=valid)
     alone = made.masks(made.mixture[:, :SHORT])
     np.testing.assert_allclose(masks[0, :, :SHORT], alone[0], atol=1e-5)

@@ -94,14 +94,14 @@ def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse, limit):
     keys = jax.random.split(jax.random.key(0), 6)
     shapes = [(3, 7, 5), (5, 16), (4, 16), (16,), (3, 4), (3, 4)]
     arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
-    valid = jnp.arange(7) < jnp.array([[7], [4], [0]])
+    valid = jnp.arange(7)[None] < jnp.array([[7], [4], [0]])
     weights = jax.random.normal(jax.random.key(1), (3, 7, 4))
 
     def derived(x, w_ih, w_hh, bias, h, c):
         """Runs frame by frame, in the plainest way."""
         outputs = [None] * 7
         for t in reversed(range(7)) if reverse else range(7):
-            i, f, g, o = jnp.split(x[:, t] @ w_ih + h @ w_hh + bias, 4, axis=-1)
+            i, f, g, o = jnp.split(x[:, t] @ w_ih + h @ w_hh + bias[None], 4, axis=-1)
             new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
             new_c = jnp.clip(new_c, -limit, limit)
             new_h = nn.sigmoid(o) * jnp.tanh(new_c)

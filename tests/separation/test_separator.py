@@ -40,7 +40,7 @@ def separate_at_once(separator: Separator, waveform: np.ndarray) -> np.ndarray:
     padded = jnp.pad(padded, ((0, half + -samples % hop), (0, 0)))
     spectrogram = analyse(padded, config)[None]
     masker, variables = separator._masker, separator._variables
-    valid = (np.arange(spectrogram.shape[1]) < valid_frames)[None]
+    valid = (jnp.arange(spectrogram.shape[1]) < valid_frames)[None]
     carry = masker.initial_carry(1)
     mask, _ = masker.apply(variables, jnp.abs(spectrogram), carry, valid=valid)
     sound = synthesise((mask[:, 0] * spectrogram)[0], config)

@@ -5,17 +5,19 @@ import types
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxsep import models
 from jaxsep.cli.main import main
+from jaxsep.separation import wiener
 from jaxsep.separation.separator import Separator
-from jaxsep.separation.wiener import refine, refine_targets
 from jaxsep.stft_config import StftConfig
 
 SHAPE = (40, 2, 9)  # frames, channels, bins
+
+refine = jax.jit(wiener.refine, static_argnums=2)
+refine_targets = jax.jit(wiener.refine_targets, static_argnums=2, static_argnames="residual")
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -118,6 +120,6 @@ def test_it_filters_as_open_unmix(monkeypatch, channels, residual, iterations):
     if residual:
         rest = mixture - estimates.sum(axis=0)
         estimates = np.concatenate([estimates, rest[None]])
-    found = jax.jit(refine, static_argnums=2)(jnp.asarray(estimates), mixture, iterations)
+    found = refine(estimates, mixture, iterations)
     expected = expected.transpose(3, 0, 2, 1)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -51,15 +51,16 @@ def test_batches_are_normalised_by_their_own_statistics_which_the_running_ones_f
     x = np.random.default_rng(0).normal(3, 2, (2, 6, 4)).astype("f4")
     valid = np.arange(6) < np.array([[6], [4]])
     norm = BatchNorm()
-    variables = norm.init(jax.random.key(0), x)
-    found, changed = norm.apply(variables, x, valid, mutable=["statistics"])
+    variables = norm.init(jax.random.key(0), jnp.asarray(x))
+    arrays = jnp.asarray(x), jnp.asarray(valid)
+    found, changed = norm.apply(variables, *arrays, mutable=["statistics"])
     rows = x[valid]
     expected = (x - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     running = changed["statistics"]
     np.testing.assert_allclose(running["mean"], 0.1 * rows.mean(0), rtol=1e-5)
     np.testing.assert_allclose(running["var"], 0.9 + 0.1 * rows.var(0, ddof=1), rtol=1e-5)
-    separating = norm.apply({**variables, **changed}, x, valid)
+    separating = norm.apply({**variables, **changed}, *arrays)
     expected = (x - running["mean"]) / np.sqrt(running["var"] + 1e-5)
     np.testing.assert_allclose(separating, expected, atol=1e-5)
 
