@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import museval
 import numpy as np
 
 from jaxsep.collections.source import Track
@@ -158,16 +159,18 @@ def _mean_tables(tables: Sequence[Table], num_stems: int) -> list[Table]:
 def _v4_table(scores: Scores, stem: str, where: str, average: str) -> Table:
     columns = ("SDR", "SIR", "ISR", "SAR")
     values = {
-        method: np.array([_median_window(document, stem, columns) for document in tracks.values()])
-        for method, tracks in scores.items()
+        method: _median_windows(documents, stem)[list(columns)].to_numpy()
+        for method, documents in scores.items()
     }
     return _average(V4, stem, f"median over windows of 1 s, then {average}", where, columns, values)
 
 
-def _median_window(document: Mapping[str, Any], stem: str, columns: Sequence[str]) -> list[float]:
-    frames = [t["frames"] for t in document["targets"] if t["name"] == stem]
-    metrics = [frame["metrics"] for target in frames for frame in target]
-    return [_over([m[column] for m in metrics], np.nanmedian) for column in columns]
+def _median_windows(documents: Mapping[str, Mapping[str, Any]], stem: str) -> Any:
+    """Returns each track's medians over its windows, a data frame `[tracks, metrics]`."""
+    store = museval.EvalStore(frames_agg="median")
+    for track, document in documents.items():
+        store.add_track(museval.json2df(document, track))
+    return store.agg_frames_scores().unstack("metric").xs(stem, level="target")
 
 
 def _whole_table(scores: Scores, stem: str, where: str, average: str) -> Table:
