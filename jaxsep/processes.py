@@ -8,46 +8,55 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, Self
+
+# Windows has no SIGHUP.
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
-class StopRequest:
-    """Turns a first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
+class SignalHandler:
+    """Handles signals, and gives them back at the end of a `with` block.
 
-    A context manager. Outside the main thread, where Python takes no signals, it does nothing.
-    Under `nohup`, SIGHUP stays ignored.
+    Outside the main thread, where Python takes no signals, it does nothing.
 
     Args:
-      notice: what the first signal leads to, for the user.
+      numbers: Signals to handle.
+      handle: Function of a signal's number and the frame, or `signal.SIG_IGN`.
 
     Attributes:
-      number: Number of the first signal that came, or 0.
+      number: Number of the first signal that came, or 0; set by `handle`.
     """
 
-    def __init__(self, notice: str):
+    def __init__(self, numbers: Iterable[int], handle: Any):
         self.number = 0
-        self._notice = notice
-        self._previous = {}
+        self._numbers, self._handle, self._previous = numbers, handle, {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            numbers = [signal.SIGINT, signal.SIGTERM]
-            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-                numbers.append(signal.SIGHUP)  # Windows has none
-            for number in numbers:
-                self._previous[number] = signal.signal(number, self._request)
+            self._previous = {n: signal.signal(n, self._handle) for n in self._numbers}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+class StopRequest(SignalHandler):
+    """Turns a first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
+
+    Under `nohup`, SIGHUP stays ignored.
+
+    Args:
+      notice: Consequence of the first signal, for the user.
+    """
+
+    def __init__(self, notice: str):
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers += [n for n in SIGNALS[2:] if signal.getsignal(n) != signal.SIG_IGN]
+        super().__init__(numbers, self._request)
+        self._notice = notice
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.number:
@@ -95,14 +104,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-@contextlib.contextmanager
-def ignored_interrupts() -> Iterator[None]:
+def ignored_interrupts() -> SignalHandler:
     """Starts processes deaf to Ctrl-C: the parent ends its workers itself, without their noise."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    return SignalHandler([signal.SIGINT], signal.SIG_IGN)
 
 
 _jax_process: int | None = None

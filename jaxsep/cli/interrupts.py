@@ -3,52 +3,32 @@
 import contextlib
 import os
 import signal
-import threading
 import time
-from types import FrameType, TracebackType
-from typing import Self
+from types import FrameType
 
-NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+from jaxsep.processes import SIGNALS, SignalHandler
+
 PATIENCE = 2.0  # seconds that clearing up may take before another signal ends it
 
 
-class Interrupts:
+class Interrupts(SignalHandler):
     """Turns the first signal that asks to end into a KeyboardInterrupt. A context manager.
 
-    What comes within `PATIENCE` after it is taken for the same request: an exception in the middle
-    of clearing up would leave files and threads behind. Later ones end the program at once. While
-    a command imports, nothing has been begun, and C++ that imports in its turn does not survive an
-    exception: then the program ends at once, too. Signals that are ignored (`nohup`) stay ignored.
-
-    Attributes:
-      number: Number of the first signal that came, or 0.
+    Signals within `PATIENCE` after it count as the same request: an exception in the middle of
+    clearing up would leave files and threads behind. Later ones end the program at once, and so
+    does any signal while a command imports: nothing has begun, and C++ that imports in its turn
+    doesn't survive an exception. Signals that are ignored (`nohup`) stay ignored.
     """
 
     def __init__(self):
-        self.number, self._since = 0, 0.0
-        self._previous = {}
+        defaults = (signal.SIG_DFL, signal.default_int_handler)
+        mine = [number for number in SIGNALS if signal.getsignal(number) in defaults]
+        super().__init__(mine, self._interrupt)
+        self._since = 0.0
 
-    @property
-    def exit_code(self) -> int:
-        """The exit code that shells expect: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.number
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in NUMBERS:
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    self._previous[number] = signal.signal(number, self._interrupt)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if not self.number:  # else the program is about to end, which nothing should interrupt
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
+            super().__exit__(*exception)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

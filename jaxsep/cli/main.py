@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     with lasting_streams() as output, Interrupts() as interrupts:
         code = _run(argv)
         if interrupts.number and code == INTERRUPTED:
-            code = interrupts.exit_code
+            code = 128 + interrupts.number  # as shells have it
         output.flush()
         if output.failure is None:
             return code
