@@ -29,10 +29,24 @@ def write_text(path: epath.PathLike, text: str) -> None:
 
 def write_bytes(path: epath.PathLike, content: bytes) -> None:
     """Writes a file under a temporary name and renames it."""
-    path = epath.Path(path)
-    part = path.with_name(f".part-{os.getpid()}")  # short, for the name may be as long as can be
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
+    """Gives a hidden path to write a file at, which is stored and renamed to `path` in the end.
+
+    If anything is raised inside, the hidden file is removed and what was at `path` stays.
+
+    Args:
+      path: Path of the file; its folder must exist.
+    """
+    path = epath.Path(path)
+    # Short, for the name may be as long as can be; the number tells others who is writing.
+    part = path.with_name(f".{secrets.token_hex(4)}.part-{os.getpid()}")
+    try:
+        yield part
         if not is_remote(part):
             sync(part)
         part.replace(path)

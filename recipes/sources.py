@@ -1,7 +1,6 @@
 """What the recipes share: the format of voices and backings, their licences, errors."""
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ import soundfile
 import soxr
 
 from jaxsep.audio.reader import AudioError, read_audio
-from jaxsep.files import read_json, write_json
+from jaxsep.files import read_json, replacing, write_json
 from jaxsep.processes import worker_pool
 
 RATE = 44100  # Hz
@@ -124,13 +123,9 @@ def write(path: Path, waveform: np.ndarray) -> None:
       waveform: float `[samples, channels]`, full scale at +-1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{os.getpid()}")
     waveform = waveform * min(1.0, PEAK / max(float(np.max(np.abs(waveform))), 1e-9))
-    try:
+    with replacing(path) as part:
         soundfile.write(part, waveform, RATE, subtype="PCM_16", format="FLAC")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def to_stereo(waveform: np.ndarray) -> np.ndarray:

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import soundfile
@@ -14,6 +16,7 @@ from jaxsep.audio.encoders import FORMATS as _FORMATS
 from jaxsep.audio.encoders import FfmpegEncoder, LibsndfileEncoder
 from jaxsep.audio.reader import AudioReader
 from jaxsep.audio.track import AudioError
+from jaxsep.files import replacing, sync
 
 FORMATS = tuple(_FORMATS)
 _FLAC_SHARE = 0.5  # of what the samples take; music needs more
@@ -138,20 +141,22 @@ class AudioWriter:
         self.bit_depth = bit_depth
         stored = layouts.stored_as(layout or layouts.unknown(channels), audio_format)
         self._form = (_FORMATS[audio_format], sample_rate, stored or "", bit_depth)
-        self._temporary = self.path.with_name(f".{self.path.name}.part-{os.getpid()}")
+        self._files = contextlib.ExitStack()
         self._encoder: FfmpegEncoder | LibsndfileEncoder | None = None
         self._num_written = 0
         self._is_exact = audio_format != "m4a"
 
-    def __enter__(self) -> "AudioWriter":
+    def __enter__(self) -> Self:
+        self._part = Path(self._files.enter_context(replacing(self.path)))
         return self
 
     def _open(self) -> FfmpegEncoder | LibsndfileEncoder:
         # Not before the `with` block is entered: an interrupt would leave the file behind.
         if self._encoder is None:
-            self._temporary.touch()  # Unlike libsndfile, this says why a file can't be written.
+            self._part.touch()  # Unlike libsndfile, this says why a file can't be written.
             encoder = FfmpegEncoder if self._form[0].container else LibsndfileEncoder
-            self._encoder = encoder(self._temporary, *self._form)
+            self._encoder = encoder(self._part, *self._form)
+            self._files.callback(_close, self._encoder)
         return self._encoder
 
     def write(self, block: np.ndarray) -> None:
@@ -172,29 +177,19 @@ class AudioWriter:
         if not valid.all():
             kind = f"{self.bit_depth}-bit" if self.bit_depth else "float"
             raise ValueError(f"{self.path}: {block[~valid][0]} isn't a {kind} sample")
-        try:
+        with self._reporting():
             self._open().write(samples if self.bit_depth is None else samples.astype(np.int32))
-        except _FAILURES as error:
-            raise self._failure(error) from error
         self._num_written += len(block)
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        try:
+    def __exit__(self, kind: type[BaseException] | None, *exception: Any) -> None:
+        with self._reporting(), self._files:
             if kind is None:
                 self.finish()
-                os.replace(self._temporary, self.path)
-        except OSError as error:
-            raise self._failure(error) from error
-        finally:
-            try:
-                if self._encoder is not None:
-                    with contextlib.suppress(*_FAILURES):
-                        self._encoder.close()
-            finally:
-                self._temporary.unlink(missing_ok=True)
+            else:
+                self._files.__exit__(kind, *exception)
 
     def finish(self) -> Path:
-        """Closes the file, still under its hidden name, and checks that it is whole.
+        """Closes the file, still under its hidden name, stores it and checks that it is whole.
 
         Leaving the `with` block does it, too. Of several files that belong together all can be
         finished before the first gets its name.
@@ -205,18 +200,29 @@ class AudioWriter:
         Raises:
           WriteError: It isn't.
         """
-        try:
+        with self._reporting():
             self._open().close()
+            sync(self._part)
             if self._num_written and self._is_exact:
-                with AudioReader(self._temporary) as reader:
+                with AudioReader(self._part) as reader:
                     stored = reader.num_samples
                 if stored != self._num_written:
                     raise OSError(0, f"{stored} of {self._num_written} samples were stored")
-        except _FAILURES as error:
-            raise self._failure(error) from error
-        return self._temporary
+        return self._part
 
-    def _failure(self, error: Exception) -> WriteError:
-        if isinstance(error, OSError):
-            return WriteError(f"{self.path}: can't be written ({error.strerror})")
-        return WriteError(f"{self.path}: can't be written; is the disk full? ({error})")
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Turns what encoders and the system raise into a WriteError."""
+        try:
+            yield
+        except OSError as error:
+            raise WriteError(f"{self.path}: can't be written ({error.strerror})") from error
+        except _FAILURES as error:
+            raise WriteError(
+                f"{self.path}: can't be written; is the disk full? ({error})"
+            ) from error
+
+
+def _close(encoder: FfmpegEncoder | LibsndfileEncoder) -> None:
+    with contextlib.suppress(*_FAILURES):
+        encoder.close()

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from jaxsep.files import write_bytes
 from jaxsep.plots.spectra import SIGNED_RANGE_DB, Picture, SeparationError, decibels, to_picture
 from jaxsep.stft_config import StftConfig
 
@@ -233,13 +233,8 @@ def _plain(text: str, longest: int) -> str:
 
 
 def save_figure(figure: Figure, path: epath.Path) -> None:
-    """Writes a PNG file under a hidden name and renames it; of one that fails nothing remains."""
+    """Writes a PNG file, whole or not at all."""
     FigureCanvasAgg(figure)
     png = io.BytesIO()
     figure.savefig(png, dpi=DPI, format="png")
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        part.write_bytes(png.getvalue())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, png.getvalue())

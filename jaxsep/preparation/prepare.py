@@ -64,6 +64,8 @@ def prepare(
     groups = _plan(tracks, settings)
     try:
         with FileLock(output / records.UNFINISHED / "lock", blocking=False):
+            for part in (output / records.UNFINISHED).glob(".*.part-*"):
+                part.unlink()  # of a run that was killed
             todo = [group for group in groups if not _marker(output, group).exists()]
             _check_disk(output, todo, settings)
             _run(source, output / records.UNFINISHED, settings, todo, workers, skip_bad)

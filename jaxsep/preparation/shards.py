@@ -1,7 +1,7 @@
 """A worker's part of a preparation: some tracks become finished shards."""
 
 import dataclasses
-import os
+import itertools
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from jaxsep.collections.source import Source, Track, TrackError
 from jaxsep.data import records, tfrecord
 from jaxsep.data.bin_statistics import BinStatistics
-from jaxsep.files import sha256_of, write_json
+from jaxsep.files import replacing, sha256_of, write_json
 from jaxsep.preparation.examples import (
     Settings,
     remix_magnitudes,
@@ -56,7 +56,8 @@ def write_group(
     codec = records.ExampleCodec(settings.stft, stems, settings.representation)
     statistics = BinStatistics(settings.stft)
     tracks, skipped, stem_records = [], [], []
-    with ShardWriter(folder, group.name) as writer:
+
+    def payloads() -> Iterator[bytes]:
         for track, partner in group.tracks:
             try:
                 waveforms = _load(source, track, settings)
@@ -76,11 +77,12 @@ def write_group(
             key = f"pass {group.remix}, {track.name}"
             counted = statistics if group.split == "train" and group.remix == 0 else None
             for example in _examples(waveforms, partner_waveforms, key, settings, counted):
-                writer.write(codec.encode({**example, "track": track.name}))
                 if "stem" in example:
                     stem_records.append([track.name, example["stem"], example["start"]])
+                yield codec.encode({**example, "track": track.name})
+
     marker = {
-        "shards": writer.shards,
+        "shards": write_shards(folder, group.name, payloads()),
         "tracks": tracks,
         "skipped": skipped,
         "stem_records": stem_records,
@@ -125,46 +127,25 @@ def _load(source: Source, track: Track, settings: Settings) -> dict[str, np.ndar
         raise BadTrackError(f"{track.split}/{track.name}: {reason}") from None
 
 
-class ShardWriter:
-    """Writes records to files of about `SHARD_BYTES`, each renamed into place when it is whole."""
+def write_shards(folder: Path, name: str, payloads: Iterator[bytes]) -> list[dict[str, typing.Any]]:
+    """Writes records to files of about `SHARD_BYTES`, each whole or not there.
 
-    def __init__(self, folder: Path, name: str):
-        self.shards: list[dict[str, typing.Any]] = []
-        self._folder = folder
-        self._name = name
-        self._file: typing.BinaryIO | None = None
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(self, exc_type, *_) -> None:
-        if exc_type is None:
-            self._close()
-        elif self._file is not None:
-            self._file.close()
-            Path(self._file.name).unlink()
-
-    def write(self, payload: bytes) -> None:
-        if self._file is None:
-            file = f"{self._name}-{len(self.shards):03d}.tfrecord"
-            self.shards.append({"file": file, "records": 0, "bytes": 0})
-            self._file = (self._folder / f"{file}.part").open("wb")
-        shard = self.shards[-1]
-        shard["bytes"] += tfrecord.write_record(self._file, payload)
-        shard["records"] += 1
-        if shard["bytes"] >= SHARD_BYTES:
-            self._close()
-
-    def _close(self) -> None:
-        if self._file is None:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())  # or a power cut could leave a hollow file under this name
-        self._file.close()
-        path = self._folder / self.shards[-1]["file"]
-        os.replace(self._file.name, path)
-        self.shards[-1]["sha256"] = sha256_of(path)
-        self._file = None
+    Returns:
+      Each file's name, `records`, `bytes` and `sha256`.
+    """
+    shards = []
+    for first in payloads:
+        shard: dict[str, typing.Any] = {"file": f"{name}-{len(shards):03d}.tfrecord"}
+        records = bytes_written = 0
+        with replacing(folder / shard["file"]) as part, open(part, "wb") as file:
+            for payload in itertools.chain([first], payloads):
+                bytes_written += tfrecord.write_record(file, payload)
+                records += 1
+                if bytes_written >= SHARD_BYTES:
+                    break
+        checksum = sha256_of(folder / shard["file"])
+        shards.append(shard | {"records": records, "bytes": bytes_written, "sha256": checksum})
+    return shards
 
 
 def _hash_file(root: Path | None, file: str) -> dict[str, typing.Any]:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_PART = re.compile(r"\..*part-(\d+)")  # of `jaxsep.files` and `jaxsep.audio.writer`
+_PART = re.compile(r"\..*part-(\d+)")  # of `jaxsep.files`
 
 
 class OutputExistsError(Exception):

@@ -89,7 +89,7 @@ def separate_file(
                 title = f"{label}{printable(path.name)}"
                 num_samples, limited = _write_stems(separator, reader, writers, depth, title)
                 # All are whole and stored before the first gets its name.
-                digests = {writer.path.name: _store(writer) for writer in writers}
+                digests = {writer.path.name: sha256_of(writer.finish()) for writer in writers}
                 record.add(making, digests, seconds=num_samples / reader.sample_rate)
                 record.write(folder)
             sync(folder)
@@ -142,10 +142,3 @@ def _write_stems(
             position, limited = position + len(mixture), limited + num_limited
             progress.update(position // rate - progress.n)
     return position, limited
-
-
-def _store(writer: AudioWriter) -> str:
-    """Finishes a file under its hidden name, on the disk, and returns its SHA-256."""
-    file = writer.finish()
-    sync(file)
-    return sha256_of(file)

@@ -1,11 +1,11 @@
 """The stems as audio files: those that `jaxsep separate` would write."""
 
-import os
 import zipfile
 from pathlib import Path
 
 from jaxsep.audio.reader import AudioReader
 from jaxsep.audio.writer import AudioWriter, choose_format
+from jaxsep.files import replacing
 from jaxsep.separation.separator import READ_SAMPLES, STEMS
 from jaxsep.stems import split_exactly
 from jaxsep.studio.jobs import Job
@@ -55,12 +55,9 @@ def write_zip(job: Job, audio_format: str) -> Path:
     target = job.folder / f"stems-{audio_format}.zip"
     if target.exists():
         return target
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
-    try:
-        with zipfile.ZipFile(part, "w") as archive:  # audio doesn't become smaller
-            for number, model in enumerate(job.models):
-                for stem, path in write_stems(job, number, audio_format).items():
-                    archive.write(path, f"{model}/{stem}.{audio_format}")
-        return part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    # Stored as they are: audio doesn't become smaller.
+    with replacing(target) as part, zipfile.ZipFile(part, "w") as archive:
+        for number, model in enumerate(job.models):
+            for stem, path in write_stems(job, number, audio_format).items():
+                archive.write(path, f"{model}/{stem}.{audio_format}")
+    return target

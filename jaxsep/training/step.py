@@ -242,7 +242,7 @@ def to_parts(batch: Batch, masker: Masker) -> Parts:
     else:
         mixture = batch["mixture"].astype(jnp.float32)[:, None]
         targets, rests = (batch[name].astype(jnp.float32) for name in ("targets", "rests"))
-    valid = jnp.arange(mixture.shape[2]) < batch["num_frames"][:, None]
+    valid = jnp.arange(mixture.shape[2])[None] < batch["num_frames"][:, None]
     return Parts(mixture, targets, rests, valid, masker.stft)
 
 

@@ -55,7 +55,10 @@ def test_a_killed_preparation_is_finished_by_the_next_run(tmp_path):
     killed = subprocess.Popen([*command, f"--output={tmp_path / 'killed'}"], start_new_session=True)
     unfinished = tmp_path / "killed" / ".unfinished"
     deadline = time.monotonic() + 120
-    while not list(unfinished.glob("*.tfrecord.part")) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        parts = [path.name for path in unfinished.glob(".*.part-*")]
+        if any(not name.endswith(f"-{killed.pid}") for name in parts):  # a worker's
+            break
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

@@ -57,7 +57,7 @@ def test_batches_are_normalised_by_their_own_statistics_which_the_running_ones_f
     rows = x[valid]
     expected = (x - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    running = changed["statistics"]
+    running = jax.tree.map(np.asarray, changed["statistics"])
     np.testing.assert_allclose(running["mean"], 0.1 * rows.mean(0), rtol=1e-5)
     np.testing.assert_allclose(running["var"], 0.9 + 0.1 * rows.var(0, ddof=1), rtol=1e-5)
     separating = norm.apply({**variables, **changed}, *arrays)
