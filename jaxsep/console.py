@@ -43,6 +43,19 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
+def first_line(error: BaseException, *, with_type: bool = False) -> str:
+    """Returns the beginning of an error's message, for a message of one line.
+
+    Args:
+      error: The error; one without a message is named by its type.
+      with_type: Whether the error's type comes first, as for errors that nobody expected.
+    """
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    if not lines:
+        return kind
+    return f"{kind}: {lines[0][:200]}" if with_type else lines[0][:200]
+
+
 class Output:
     """Passes text on to a stream until that can't be written; drops it from then on.
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from jaxsep.cli.options import (
     SOME_FAILED,
     USAGE_ERROR,
+    CommandError,
     add_models,
     add_wiener_iterations,
     complain,
+    ending,
     named_models,
 )
 
@@ -57,36 +59,24 @@ def run(args: argparse.Namespace) -> int:
     try:
         import museval  # noqa: F401
     except ImportError:
-        complain("scores need the museval package: pip install 'jaxsep[eval]'")
-        return USAGE_ERROR
+        raise CommandError("scores need the museval package: pip install 'jaxsep[eval]'") from None
     from jaxsep.collections.mir1k import Mir1k
     from jaxsep.collections.open import open_collection
     from jaxsep.collections.source import PreparationError
     from jaxsep.evaluation import bsseval, evaluate, tables
     from jaxsep.evaluation.methods import PAIR, make_methods
     from jaxsep.models.files import ModelError
-    from jaxsep.processes import quiet_background_errors
 
-    quiet_background_errors()
     if args.workers < 1:
-        complain("--workers must be 1 or more")
-        return USAGE_ERROR
-    try:
-        stems = args.stems or PAIR
+        raise CommandError("--workers must be 1 or more")
+    stems = args.stems or PAIR
+    unusable = (ValueError, ModelError, PreparationError, evaluate.EvaluationError, OSError)
+    with ending(USAGE_ERROR, *unusable):
         methods = make_methods(
             named_models(args.model), stems=stems, wiener_iterations=args.wiener_iterations
         )
         source = open_collection(args.root, args.kind)
         tracks = evaluate.choose_split(source.tracks(), args.split)
-    except (
-        ValueError,
-        ModelError,
-        PreparationError,
-        evaluate.EvaluationError,
-        OSError,
-    ) as error:
-        complain(str(error))
-        return USAGE_ERROR
     try:
         tables.check_report(args.output)
         problems = evaluate.evaluate(
@@ -103,12 +93,11 @@ def run(args: argparse.Namespace) -> int:
         names = [method.name for method in methods]
         report = tables.write_report(args.output, names, tracks)
     except evaluate.EvaluationError as error:
-        complain(str(error))
-        return SOME_FAILED
+        raise CommandError(error, SOME_FAILED) from error
     except OSError as error:
         where = error.filename or args.output
-        complain(f"{where}: {error.strerror}" if error.strerror else str(error))
-        return SOME_FAILED
+        message = f"{where}: {error.strerror}" if error.strerror else error
+        raise CommandError(message, SOME_FAILED) from error
     if not report:
         return USAGE_ERROR
     print(report, end="")

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.cli.options import USAGE_ERROR, CommandError, ending, writing
 
 DTYPES = ("float16", "float32")
 
@@ -37,31 +37,19 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.files import new_folder, read_json
     from jaxsep.models.files import ModelError, save_model
     from jaxsep.models.load import load_model
-    from jaxsep.processes import quiet_background_errors
 
-    quiet_background_errors()
     output = epath.Path(args.output)
     if output.exists():
-        complain(f"{output} is already there; give the model another folder")
-        return USAGE_ERROR
-    try:
+        raise CommandError(f"{output} is already there; give the model another folder")
+    with ending(USAGE_ERROR, OSError, prefix="--provenance: "):
         provenance = read_json(args.provenance) if args.provenance else None
-    except OSError as error:
-        complain(f"--provenance: {error}")
-        return USAGE_ERROR
-    try:
+    with ending(USAGE_ERROR, ModelError, OSError):
         _, variables, info = load_model(resolve(args.model))
-        if provenance is not None:
-            info = dataclasses.replace(info, provenance=provenance)
-        if args.licence is not None:
-            info = dataclasses.replace(info, licence=args.licence)
-        with new_folder(output) as folder:
-            save_model(folder, info, variables, dtype=args.dtype)
-    except ModelError as error:
-        complain(str(error))
-        return USAGE_ERROR
-    except OSError as error:
-        complain(str(error))
-        return SOME_FAILED
+    if provenance is not None:
+        info = dataclasses.replace(info, provenance=provenance)
+    if args.licence is not None:
+        info = dataclasses.replace(info, licence=args.licence)
+    with ending(USAGE_ERROR, ModelError), writing(output), new_folder(output) as folder:
+        save_model(folder, info, variables, dtype=args.dtype)
     print(output)
     return 0

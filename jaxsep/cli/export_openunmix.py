@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.cli.options import USAGE_ERROR, ending, writing
 
 # Those of jaxsep.convert.openunmix_export, which takes longer to import than --help should.
 FORMATS = ("pth", "safetensors")
@@ -36,16 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.convert.openunmix_export import ExportError, export_weights
     from jaxsep.convert.published import resolve
     from jaxsep.models.files import ModelError
-    from jaxsep.processes import quiet_background_errors
 
-    quiet_background_errors()
-    try:
+    with ending(USAGE_ERROR, ModelError, ExportError), writing(args.output):
         export_weights(resolve(args.model), args.output, file_format=args.format)
-    except (ModelError, ExportError) as error:
-        complain(str(error))
-        return USAGE_ERROR
-    except OSError as error:
-        complain(f"{args.output}: can't be written ({error.strerror or error})")
-        return SOME_FAILED
     print(args.output)
     return 0

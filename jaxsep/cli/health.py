@@ -2,7 +2,7 @@
 
 import argparse
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.cli.options import USAGE_ERROR, CommandError, ending, writing
 
 
 def add(commands) -> None:
@@ -25,12 +25,11 @@ def run(args: argparse.Namespace) -> int:
 
     from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
-    from jaxsep.processes import quiet_background_errors
     from jaxsep.training import failed_steps, health_report
 
-    quiet_background_errors()
     workdir = epath.Path(args.workdir)
-    try:
+    unusable = (failed_steps.ReplayError, health_report.NoMetricsError, ModelError, OSError)
+    with ending(USAGE_ERROR, *unusable):
         if args.replay is not None:
             layers, cause, report = failed_steps.replay(workdir, args.replay)
             health_report.print_layers(layers, f"step {args.replay}, replayed")
@@ -39,24 +38,17 @@ def run(args: argparse.Namespace) -> int:
             return 0
         steps = health_report.read_metrics(workdir)
         reports = failed_steps.list_reports(workdir)
-    except (failed_steps.ReplayError, health_report.NoMetricsError, ModelError, OSError) as error:
-        complain(str(error))
-        return USAGE_ERROR
     health_report.print_metrics(steps)
     for report in reports:
         print(f"step {report['step']} failed: {report['cause']} (--replay={report['step']})")
     looks = {step: layers for step in steps if (layers := health_report.layers_at(steps[step]))}
     if not looks or args.step not in (None, *looks):
         there = f"there are {', '.join(map(str, sorted(looks)))}" if looks else "there is none yet"
-        complain(f"{workdir}: no look into the layers at that step; {there}")
-        return USAGE_ERROR
+        raise CommandError(f"{workdir}: no look into the layers at that step; {there}")
     step = max(looks) if args.step is None else args.step
     health_report.print_layers(looks[step], f"step {step}")
     picture = workdir / "health.png"
-    try:
+    with writing(picture):
         figures.save_health(picture, looks, title=str(workdir))
-    except OSError as error:
-        complain(f"{picture}: can't be written ({error.strerror})")
-        return SOME_FAILED
     print("picture:", picture)
     return 0

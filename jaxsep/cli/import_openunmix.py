@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.cli.options import USAGE_ERROR, complain, ending, writing
 
 
 def add(commands) -> None:
@@ -31,17 +31,9 @@ def add(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     from jaxsep.convert.arrays import ImportWeightsError
     from jaxsep.convert.openunmix import import_weights
-    from jaxsep.processes import quiet_background_errors
 
-    quiet_background_errors()
-    try:
+    with ending(USAGE_ERROR, ImportWeightsError), writing(args.output):
         provenance = import_weights(args.paths, args.output)
-    except ImportWeightsError as error:
-        complain(str(error))
-        return USAGE_ERROR
-    except OSError as error:
-        complain(f"{args.output}: can't be written ({error.strerror or error})")
-        return SOME_FAILED
     if provenance["licence"]:
         complain(f"these are the weights of {provenance['model']}: {provenance['licence']}")
     else:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, complain
+from jaxsep.cli.options import USAGE_ERROR, ending, writing
 
 
 def add(commands) -> None:
@@ -37,17 +37,9 @@ def add(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from jaxsep.convert.spleeter import ImportWeightsError, import_weights, installed_weights
-    from jaxsep.processes import quiet_background_errors
 
-    quiet_background_errors()
-    try:
+    with ending(USAGE_ERROR, ImportWeightsError), writing(args.output):
         folder = installed_weights() if args.path is None else args.path
         import_weights(folder, args.output, extension=args.extension)
-    except ImportWeightsError as error:
-        complain(str(error))
-        return USAGE_ERROR
-    except OSError as error:
-        complain(f"{args.output}: can't be written ({error.strerror or error})")
-        return SOME_FAILED
     print(args.output)
     return 0

@@ -5,7 +5,16 @@ import queue
 
 import numpy as np
 
-from jaxsep.cli.options import INTERRUPTED, SOME_FAILED, USAGE_ERROR, add_streamer, complain
+from jaxsep.cli.options import (
+    INTERRUPTED,
+    SOME_FAILED,
+    USAGE_ERROR,
+    CommandError,
+    add_streamer,
+    complain,
+    ending,
+    make_streamer,
+)
 
 CUSHION_SECONDS = 0.05  # that the separation may be late
 STALLED_SECONDS = 5.0  # without sound from the input
@@ -76,23 +85,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         import sounddevice  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError) as error:  # OSError: the package is there, but not PortAudio
-        complain(f"needs sounddevice and PortAudio ({error}): pip install 'jaxsep[live]'")
-        return USAGE_ERROR
-    from jaxsep.cli.compile_cache import keep_compiled_programs
-    from jaxsep.convert.published import resolve
+        message = f"needs sounddevice and PortAudio ({error}): pip install 'jaxsep[live]'"
+        raise CommandError(message) from None
     from jaxsep.models.files import ModelError
-    from jaxsep.processes import quiet_background_errors
-    from jaxsep.separation.separator import STEMS, Separator
-    from jaxsep.separation.streamer import Streamer
     from jaxsep.separation.waveforms import describe_silenced
 
-    quiet_background_errors()
-    keep_compiled_programs()
-    try:
-        separator = Separator.restore(resolve(args.model), stems=STEMS)
-        streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
-        delay = streamer.latency + round(CUSHION_SECONDS * args.rate)
-        exchange = Exchange(args.channels, delay)
+    streamer = make_streamer(args)
+    delay = streamer.latency + round(CUSHION_SECONDS * args.rate)
+    exchange = Exchange(args.channels, delay)
+    with ending(USAGE_ERROR, OSError, ValueError, sounddevice.PortAudioError):
         stream = sounddevice.Stream(
             samplerate=args.rate,
             channels=args.channels,
@@ -100,22 +101,16 @@ def run(args: argparse.Namespace) -> int:
             device=(_device(args.input), _device(args.output)),
             callback=exchange.callback,
         )
-    except (ModelError, OSError, ValueError, sounddevice.PortAudioError) as error:
-        complain(str(error))
-        return USAGE_ERROR
     print(f"playing the {args.stem} {delay / args.rate:.2f} s after the sound; Ctrl-C ends it")
     try:
-        with stream:
+        with stream, ending(SOME_FAILED, ModelError):
             while True:
                 exchange.give(streamer.push(exchange.take())[args.stem])
     except KeyboardInterrupt:
         return INTERRUPTED
     except queue.Empty:
-        complain(f"the input device gave no sound for {STALLED_SECONDS:g} s; is it still there?")
-        return SOME_FAILED
-    except ModelError as error:
-        complain(str(error))
-        return SOME_FAILED
+        message = f"the input device gave no sound for {STALLED_SECONDS:g} s; is it still there?"
+        raise CommandError(message, SOME_FAILED) from None
     finally:
         if streamer.num_silenced:
             complain(describe_silenced(streamer.num_silenced))

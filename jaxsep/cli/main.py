@@ -21,10 +21,12 @@ from jaxsep.cli.options import (
     INTERRUPTED,
     SOME_FAILED,
     USAGE_ERROR,
+    CommandError,
     complain,
     device_problem,
 )
 from jaxsep.console import lasting_streams, printable
+from jaxsep.processes import quiet_background_errors
 
 COMMANDS = (
     separate,
@@ -66,8 +68,12 @@ def _run(argv: list[str] | None) -> int:
     for command in COMMANDS:
         command.add(commands)
     args = parser.parse_args(argv)
+    quiet_background_errors()
     try:
         return args.run(args)
+    except CommandError as error:
+        complain(str(error))
+        return error.code
     except KeyboardInterrupt:
         complain("interrupted; what is finished is kept")
         return INTERRUPTED

@@ -6,8 +6,12 @@ import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jaxsep.console import printable
+from jaxsep.console import first_line, printable
+
+if TYPE_CHECKING:
+    from jaxsep.separation.streamer import Streamer
 
 USAGE_ERROR, SOME_FAILED, INTERRUPTED = 2, 1, 130
 # That of jaxsep.models.load, which takes longer to import than --help should.
@@ -19,10 +23,31 @@ def complain(message: str) -> None:
     print(f"jaxsep: {printable(message)}", file=sys.stderr)
 
 
-def first_line(error: BaseException) -> str:
-    """Says in one line what an exception is that nobody expected."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+class CommandError(Exception):
+    """Ends a command: with one line for the user, and an exit code."""
+
+    def __init__(self, message: object, code: int = USAGE_ERROR):
+        super().__init__(str(message))
+        self.code = code
+
+
+@contextlib.contextmanager
+def ending(code: int, *kinds: type[Exception], prefix: str = "") -> Iterator[None]:
+    """Ends the command with a code if an exception of these kinds is raised inside."""
+    try:
+        yield
+    except kinds as error:
+        raise CommandError(f"{prefix}{error}", code) from error
+
+
+@contextlib.contextmanager
+def writing(path: object) -> Iterator[None]:
+    """Ends the command with `SOME_FAILED` if the system can't write what is written inside."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise CommandError(f"{path}: can't be written ({reason})", SOME_FAILED) from error
 
 
 def device_problem() -> str | None:
@@ -34,18 +59,17 @@ def device_problem() -> str | None:
     except (RuntimeError, AssertionError) as error:  # AssertionError: none of JAX_PLATFORMS
         platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
         return (
-            f"JAX_PLATFORMS={platforms}: JAX can't use that here ({first_line(error)}); set"
-            " JAX_PLATFORMS=cpu, or leave it out"
+            f"JAX_PLATFORMS={platforms}: JAX can't use that here"
+            f" ({first_line(error, with_type=True)}); set JAX_PLATFORMS=cpu, or leave it out"
         )
     return None
 
 
 @contextlib.contextmanager
 def start_up() -> Iterator[None]:
-    """Takes what is imported and made inside for what stays to the end: it is no garbage.
+    """Freezes the garbage collector: what is imported and made inside lives until exit.
 
-    To look for garbage among all that JAX consists of, again and again and once more at the end,
-    took a quarter of the time in which ten seconds of music are separated.
+    Collecting in all that JAX consists of took a quarter of the time of ten seconds of music.
     """
     gc.disable()
     try:
@@ -76,6 +100,20 @@ def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> Non
         help="frames that the model is given at a time: more need less time, and add latency;"
         " default: 1",
     )
+
+
+def make_streamer(args: argparse.Namespace) -> "Streamer":
+    """Restores the model of `add_streamer`'s options, and makes its streamer."""
+    from jaxsep.cli.compile_cache import keep_compiled_programs
+    from jaxsep.convert.published import resolve
+    from jaxsep.models.files import ModelError
+    from jaxsep.separation.separator import STEMS, Separator
+    from jaxsep.separation.streamer import Streamer
+
+    keep_compiled_programs()
+    with ending(USAGE_ERROR, ModelError, OSError, ValueError):
+        separator = Separator.restore(resolve(args.model), stems=STEMS)
+        return Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
 
 
 def add_wiener_iterations(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, add_models, complain, named_models
+from jaxsep.cli.options import (
+    SOME_FAILED,
+    USAGE_ERROR,
+    CommandError,
+    add_models,
+    ending,
+    named_models,
+    writing,
+)
 
 if TYPE_CHECKING:
     from jaxsep.plots.spectra import SeparationError
@@ -16,10 +24,6 @@ if TYPE_CHECKING:
 
 LONGEST_DIFFERENCE = 0.5  # seconds between the lengths of a song and of its stems
 MARGIN = 1  # seconds after the drawn part that are heard as well, for the last windows
-
-
-class UnusableError(Exception):
-    """What was asked for can't be drawn; the one-line text says why."""
 
 
 def add(commands) -> None:
@@ -64,28 +68,23 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
     from jaxsep.plots.spectra import picture_of
-    from jaxsep.processes import quiet_background_errors
     from jaxsep.separation.separator import STEMS, Separator
 
-    quiet_background_errors()
     keep_compiled_programs()
-    try:
+    with ending(USAGE_ERROR, ValueError, AudioError, ModelError, OSError):
         _check_usage(args)
         models = named_models(args.model)
         separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
         song, rate = read_audio(args.song)
         stems = [_read_stem(path, song, rate) for path in _stem_paths(args)]
         part = _part([song, *stems], rate, args)
-    except (UnusableError, ValueError, AudioError, ModelError, OSError) as error:
-        complain(str(error))
-        return USAGE_ERROR
     output, title = epath.Path(args.output), args.song.name
     if not os.access(args.output.parent, os.W_OK):
-        complain(f"{output}: can't be written (its folder is missing or read-only)")
-        return SOME_FAILED
+        message = f"{output}: can't be written (its folder is missing or read-only)"
+        raise CommandError(message, SOME_FAILED)
     song, *stems = _cut([song, *stems], part[1], rate)
     progress = tqdm(separators.items(), desc="models", leave=False)
-    try:
+    with ending(SOME_FAILED, ModelError), writing(output):
         if args.errors:
             leaked = " + ".join(path.stem for path in args.leaked or []) or "backing"
             errors = {
@@ -102,12 +101,6 @@ def run(args: argparse.Namespace) -> int:
             if stems:
                 pictures["true vocals"] = picture_of(stems[0], rate, part)
             figures.save_pictures(output, pictures, title=title)
-    except ModelError as error:
-        complain(str(error))
-        return SOME_FAILED
-    except OSError as error:
-        complain(f"{output}: can't be written ({error.strerror})")
-        return SOME_FAILED
     print(output)
     return 0
 
@@ -141,17 +134,17 @@ def _find_error(
 
 def _check_usage(args: argparse.Namespace) -> None:
     if args.errors and args.reference is None:
-        raise UnusableError("--errors needs the true vocals, as --reference")
+        raise CommandError("--errors needs the true vocals, as --reference")
     if args.leaked and not args.errors:
-        raise UnusableError("--leaked is for --errors")
+        raise CommandError("--leaked is for --errors")
     if not args.seconds > 0:
-        raise UnusableError(f"--seconds={args.seconds:g} must be more than 0")
+        raise CommandError(f"--seconds={args.seconds:g} must be more than 0")
     if args.output.suffix.lower() != ".png":
-        raise UnusableError(f"{args.output}: the picture is a PNG file; give it a name in .png")
+        raise CommandError(f"{args.output}: the picture is a PNG file; give it a name in .png")
     if args.output.is_dir():
-        raise UnusableError(f"{args.output} is a folder; give the picture another name")
+        raise CommandError(f"{args.output} is a folder; give the picture another name")
     if args.output.exists() and not args.overwrite:
-        raise UnusableError(f"{args.output} is already there; --overwrite replaces it")
+        raise CommandError(f"{args.output} is already there; --overwrite replaces it")
 
 
 def _stem_paths(args: argparse.Namespace) -> list[Path]:
@@ -170,7 +163,7 @@ def _read_stem(path: Path, song: np.ndarray, sample_rate: int) -> np.ndarray:
     difference = abs(len(stem) - len(song)) / sample_rate
     if difference > LONGEST_DIFFERENCE:
         longer = "longer" if len(stem) > len(song) else "shorter"
-        raise UnusableError(f"{path}: {difference:.2f} s {longer} than the song; is it another's?")
+        raise CommandError(f"{path}: {difference:.2f} s {longer} than the song; is it another's?")
     if stem.shape[1] != song.shape[1]:
         stem = np.repeat(stem.mean(axis=1, keepdims=True), song.shape[1], axis=1)
     return stem
@@ -182,7 +175,7 @@ def _part(
     """Returns where the part to draw begins and ends, in seconds."""
     duration = min(len(wave) for wave in waves) / sample_rate
     if not 0 <= args.start < duration:
-        raise UnusableError(f"--start={args.start:g}: {args.song} has {duration:.2f} s only")
+        raise CommandError(f"--start={args.start:g}: {args.song} has {duration:.2f} s only")
     return args.start, min(duration, args.start + args.seconds)
 
 

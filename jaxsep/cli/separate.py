@@ -8,12 +8,13 @@ from jaxsep.cli.options import (
     DEFAULT_MODEL,
     SOME_FAILED,
     USAGE_ERROR,
+    CommandError,
     add_wiener_iterations,
     complain,
-    first_line,
+    ending,
     start_up,
 )
-from jaxsep.console import printable
+from jaxsep.console import first_line, printable
 
 if TYPE_CHECKING:
     from jaxsep.separation.separator import Separator
@@ -95,34 +96,28 @@ def add(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.wiener_iterations < 0:
-        complain(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
-        return USAGE_ERROR
+        raise CommandError(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
     with start_up():
         from jaxsep.cli.compile_cache import keep_compiled_programs
         from jaxsep.convert.published import resolve
         from jaxsep.models.files import ModelError
-        from jaxsep.processes import quiet_background_errors
         from jaxsep.separation.separator import Separator
         from jaxsep.separation.song_folders import SongFolders
         from jaxsep.stems import StemError
 
-        quiet_background_errors()
         keep_compiled_programs()
-        try:
+        with (
+            ending(USAGE_ERROR, StemError, prefix="--stems: "),
+            ending(USAGE_ERROR, ModelError, OSError, prefix="--model: "),
+        ):
             separator = Separator.restore(
                 resolve(args.model), stems=args.stems, wiener_iterations=args.wiener_iterations
             )
-        except StemError as error:
-            complain(f"--stems: {error}")
-            return USAGE_ERROR
-        except (ModelError, OSError) as error:
-            complain(f"--model: {error}")
-            return USAGE_ERROR
     try:
         folders = SongFolders(args.output, args.inputs, separator.stems, overwrite=args.overwrite)
     except OSError as error:
-        complain(f"{args.output}: can't be used ({error.strerror}); choose another --output")
-        return USAGE_ERROR
+        message = f"{args.output}: can't be used ({error.strerror}); choose another --output"
+        raise CommandError(message) from error
     codes = [_separate_song(args, separator, folders, index) for index in range(len(args.inputs))]
     if not any(codes):
         return 0
@@ -173,10 +168,10 @@ def _separate_song(
         complain(str(error))
         return USAGE_ERROR
     except OSError as error:
-        complain(f"{folder}: can't be written ({error.strerror or first_line(error)})")
+        complain(f"{folder}: can't be written ({error.strerror or error})")
         return SOME_FAILED
     except Exception as error:  # whatever is wrong with one song, the others are separated
-        complain(f"{path}: can't be separated ({first_line(error)})")
+        complain(f"{path}: can't be separated ({first_line(error, with_type=True)})")
         return SOME_FAILED
     print(printable(folder), flush=True)
     if other := folders.displaced.get(index):

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxsep.cli.options import SOME_FAILED, USAGE_ERROR, add_streamer, complain
+from jaxsep.cli.options import (
+    SOME_FAILED,
+    CommandError,
+    add_streamer,
+    complain,
+    make_streamer,
+)
 from jaxsep.processes import StopRequest
 
 # Little-endian, as ffmpeg's -f, sox and arecord name and write them.
@@ -34,28 +40,17 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from jaxsep.cli.compile_cache import keep_compiled_programs
-    from jaxsep.convert.published import resolve
     from jaxsep.models.files import ModelError
-    from jaxsep.processes import quiet_background_errors
-    from jaxsep.separation.separator import STEMS, Separator
-    from jaxsep.separation.streamer import Streamer
+    from jaxsep.separation.separator import STEMS
     from jaxsep.separation.waveforms import describe_silenced
 
-    quiet_background_errors()
-    keep_compiled_programs()
     if sys.stdin is None or sys.__stdout__ is None:
-        complain("stream needs standard input and output, and one of them is closed")
-        return USAGE_ERROR
+        raise CommandError("stream needs standard input and output, and one of them is closed")
     if sys.stdin.isatty():
-        complain("stream reads samples from standard input; connect a program or a file to it")
-        return USAGE_ERROR
-    try:
-        separator = Separator.restore(resolve(args.model), stems=STEMS)
-        streamer = Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
-    except (ModelError, OSError, ValueError) as error:
-        complain(str(error))
-        return USAGE_ERROR
+        raise CommandError(
+            "stream reads samples from standard input; connect a program or a file to it"
+        )
+    streamer = make_streamer(args)
     delay = f"{streamer.latency} samples ({streamer.latency / args.rate:.3f} s)"
     print(f"jaxsep: stems come at most {delay} after the sound", file=sys.stderr)
     names = STEMS if args.stem == "both" else (args.stem,)

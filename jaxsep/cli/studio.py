@@ -9,7 +9,15 @@ import socket
 import threading
 import webbrowser
 
-from jaxsep.cli.options import INTERRUPTED, USAGE_ERROR, add_models, complain, named_models
+from jaxsep.cli.options import (
+    INTERRUPTED,
+    USAGE_ERROR,
+    CommandError,
+    add_models,
+    complain,
+    ending,
+    named_models,
+)
 from jaxsep.studio import memory
 
 SHUTDOWN_SECONDS = 2  # that open connections get; a page that watches a song never closes its own
@@ -47,27 +55,19 @@ def run(args: argparse.Namespace) -> int:
         from jaxsep.studio.app import make_app
         from jaxsep.studio.connections import Connection
     except ImportError as error:
-        complain(f"needs {error.name}: pip install 'jaxsep[studio]'")
-        return USAGE_ERROR
+        raise CommandError(f"needs {error.name}: pip install 'jaxsep[studio]'") from error
     from jaxsep.models.files import ModelError
-    from jaxsep.processes import quiet_background_errors
     from jaxsep.studio.models import Models
     from jaxsep.studio.queue import Limits, Studio
     from jaxsep.studio.workspace import workspace
 
-    quiet_background_errors()
     if not (0 < args.max_megabytes < math.inf and 0 < args.max_minutes < math.inf):
-        complain("--max_megabytes and --max_minutes must be more than 0, and finite")
-        return USAGE_ERROR
+        raise CommandError("--max_megabytes and --max_minutes must be more than 0, and finite")
     if not 0 <= args.port < 2**16:
-        complain(f"--port={args.port} must be 0 (one that is free) to {2**16 - 1}")
-        return USAGE_ERROR
-    try:
+        raise CommandError(f"--port={args.port} must be 0 (one that is free) to {2**16 - 1}")
+    with ending(USAGE_ERROR, ModelError, ValueError, OSError, OverflowError):
         models = Models(named_models(args.model))
         server = open_socket(args.host, args.port)
-    except (ModelError, ValueError, OSError, OverflowError) as error:
-        complain(str(error))
-        return USAGE_ERROR
     host, port = server.getsockname()[:2]
     token = None if ipaddress.ip_address(host).is_loopback else secrets.token_urlsafe(16)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -12,6 +12,7 @@ from etils import epath
 from jaxsep.audio.reader import AudioError
 from jaxsep.cli import demo
 from jaxsep.collections.source import PreparationError
+from jaxsep.console import first_line
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
 from jaxsep.files import is_remote
@@ -51,7 +52,7 @@ def report_errors(run: Callable[[], int]) -> int:
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail_alone(1, where)
     except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if "RESOURCE_EXHAUSTED" in reason:
             return _fail_alone(1, f"{MEMORY} ({reason})")
         if jax.process_count() > 1:

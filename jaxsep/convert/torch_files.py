@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from jaxsep.console import first_line
 from jaxsep.convert.pickle_stand_ins import PickledArray, Tensor, UnsafePickleError
 from jaxsep.convert.safe_pickle import load
 
@@ -41,7 +42,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         try:
             return _read(file)
         except Exception as error:  # a damaged pickle raises any kind
-            reason = (str(error) or type(error).__name__).split("\n")[0][:200]
+            reason = first_line(error)
             raise UnsafePickleError(f"{path}: refused, {reason}; only arrays are read") from error
 
 

@@ -19,6 +19,7 @@ from etils import epath
 from flax import traverse_util
 
 from jaxsep import models
+from jaxsep.console import first_line
 from jaxsep.files import read_json, write_bytes, write_json
 from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
@@ -259,8 +260,3 @@ def to_variables(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     tree = {"params": {}, "statistics": {}, **traverse_util.unflatten_dict(whole, sep="/")}
     # Not committed to the device: a state that is begun in NumPy needs no other program.
     return jax.device_put(tree)
-
-
-def first_line(error: Exception) -> str:
-    """Returns the beginning of an error's message, for a message of one line."""
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:200]

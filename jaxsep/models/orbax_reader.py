@@ -19,13 +19,13 @@ import jax
 import numpy as np
 from etils import epath
 
+from jaxsep.console import first_line
 from jaxsep.files import is_remote, read_json
 from jaxsep.models.files import (
     Model,
     ModelError,
     ModelInfo,
     check_arrays,
-    first_line,
     make_plan,
     to_variables,
 )

@@ -15,8 +15,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from jaxsep.console import first_line
 from jaxsep.files import absolute
-from jaxsep.models.files import ModelError, first_line, save_model
+from jaxsep.models.files import ModelError, save_model
 from jaxsep.models.load import MODEL
 from jaxsep.models.orbax_reader import (
     FOLDER,

@@ -1,6 +1,5 @@
 """The sound card's side of `jaxsep live`, without a sound card."""
 
-import argparse
 import queue
 import sys
 import types
@@ -91,5 +90,5 @@ def test_a_device_that_is_not_there_is_one_line_and_code_2(
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    assert live.run(argparse.Namespace()) == 2
+    assert main.main(["live"]) == 2
     assert "jaxsep[live]" in capsys.readouterr().err
