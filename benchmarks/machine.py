@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Usage(NamedTuple):
@@ -37,6 +38,13 @@ def run_program(*command: str) -> Usage:
         raise SystemExit(f"{' '.join(command)} failed; run it by itself")
     unit = 1 if sys.platform == "darwin" else 1024
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+def clock(function: Callable[..., Any], *args: Any) -> float:
+    """Returns the seconds that a call takes."""
+    begun = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - begun
 
 
 def describe_machine() -> str:

@@ -11,9 +11,9 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.machine import clock
 from benchmarks.memory import repeat
 from benchmarks.table import Table
 from jaxsep.models.load import OWN
@@ -35,21 +35,18 @@ def main() -> int:
         folder = Path(name)
         whole = repeat(args.song, folder / "whole.flac", MINUTES)
         part = repeat(args.song, folder / "part.flac", MINUTES / FILES)
-        pairs = []
-        for _ in range(args.rounds + 1):  # the first one compiles
-            pairs.append(
-                [clock(separator, [whole], folder), clock(separator, [part] * FILES, folder)]
-            )
+        pairs = [
+            [clock(separate, separator, songs, folder) for songs in ([whole], [part] * FILES)]
+            for _ in range(args.rounds + 1)  # the first one compiles
+        ]
         one, many = map(statistics.median, zip(*pairs[1:], strict=True))
         table.row(one, many, 100 * (many / one - 1))
     return 0
 
 
-def clock(separator: Separator, songs: list[Path], folder: Path) -> float:
-    begun = time.perf_counter()
+def separate(separator: Separator, songs: list[Path], folder: Path) -> None:
     for song in songs:
         separate_file(separator, song, folder / "stems", overwrite=True)
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

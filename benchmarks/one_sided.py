@@ -7,14 +7,13 @@ lower, the better.
 """
 
 import argparse
-import datetime
 import statistics
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.table import Table
 from jaxsep.audio.reader import read_audio
 from jaxsep.convert.published import resolve
 from jaxsep.models.load import OWN
@@ -28,14 +27,13 @@ def main() -> int:
     parser.add_argument("--voice", type=Path, nargs="+", default=[], help="without music")
     args = parser.parse_args()
     separator = Separator.restore(resolve(args.model))
-    print(f"{datetime.date.today()}, {describe_machine()}; {args.model}")
     for files, stem in ((args.music, STEMS[0]), (args.voice, STEMS[1])):
         if files:
-            print(f"\n| file | {stem} found, dB |\n|---|---|")
-            found = {path: share(separator, path, stem) for path in files}
-            for path, decibels in found.items():
-                print(f"| {path.parent.name}/{path.name} | {decibels:.1f} |")
-            print(f"| median | {statistics.median(found.values()):.1f} |")
+            with Table("file", f"{stem} found, dB", about=args.model) as table:
+                found = [share(separator, path, stem) for path in files]
+                for path, decibels in zip(files, found, strict=True):
+                    table.row(f"{path.parent.name}/{path.name}", decibels)
+                table.row("median", statistics.median(found))
     return 0
 
 

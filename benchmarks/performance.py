@@ -10,11 +10,11 @@ they are.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.table import fill
 from jaxsep.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -67,19 +67,6 @@ def main() -> int:
 def without_json(printed: str) -> str:
     """Leaves out of what a benchmark prints the line that is for programs."""
     return "\n".join(line for line in printed.splitlines() if not line.startswith("{")).strip()
-
-
-def fill(page: str, name: str, table: str) -> str:
-    """Replaces what stands in a page between `<!-- NAME -->` and the next `<!-- end -->`.
-
-    Raises:
-      ValueError: if there is no such place.
-    """
-    place = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-    filled, count = place.subn(lambda _: f"\n{table}\n\n", page, count=1)
-    if not count:
-        raise ValueError(f"the page has no place for {name!r}; write <!-- {name} --> into it")
-    return filled
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ share is what is left for the products.
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.machine import clock
 from benchmarks.open_unmix import SHAPES
 from benchmarks.open_unmix.ours import BATCH, FRAMES, make_batch, make_model, make_step
 from benchmarks.table import Table
@@ -61,12 +61,6 @@ def step_operations(params: dict[str, Any]) -> int:
     weights = sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
     first = params["dense_1"]["kernel"].size
     return 2 * BATCH * FRAMES * (3 * weights - first)
-
-
-def clock(function: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    function()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

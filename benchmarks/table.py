@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import sys
 from typing import Any, Self
 
@@ -38,6 +39,19 @@ class Table:
             program = [sys.argv[0].rpartition("/")[2], *sys.argv[1:]]
             facts = {"program": program, "where": self._where, "about": self._about}
             print("\n" + json.dumps({**facts, "rows": self._rows}), flush=True)
+
+
+def fill(page: str, name: str, table: str) -> str:
+    """Replaces what stands in a page between `<!-- NAME -->` and the next `<!-- end -->`.
+
+    Raises:
+      ValueError: if there is no such place.
+    """
+    place = re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    filled, count = place.subn(lambda _: f"\n{table}\n\n", page, count=1)
+    if not count:
+        raise ValueError(f"the page has no place for {name!r}; write <!-- {name} --> into it")
+    return filled
 
 
 def _print_row(texts: Any) -> None:

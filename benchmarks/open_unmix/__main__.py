@@ -14,20 +14,18 @@ Medians over the rounds, and the ratio of the two. Each round has both sides, on
 # pyright: reportMissingImports=false
 
 import argparse
+import functools
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import torch
 
 import jaxsep
-from benchmarks.machine import run_module
+from benchmarks.machine import Usage, clock, run_module
 from benchmarks.open_unmix import SHAPES, peer
 from benchmarks.open_unmix.ours import (
     BATCH,
@@ -51,8 +49,8 @@ def main() -> int:
     measures = {
         "step": compare_steps,
         "hop": compare_hops,
-        "file": compare_files,
-        "start": compare_starts,
+        "file": functools.partial(compare_commands, SONG),
+        "start": functools.partial(compare_commands, CLIP),
     }
     parser.add_argument("measure", choices=tuple(measures))
     parser.add_argument("--rounds", type=int, default=5)
@@ -67,8 +65,10 @@ def compare_steps(rounds: int) -> None:
     with Table(*columns, about=f"{rounds} rounds") as table:
         for shape in SHAPES:
             theirs = peer.Training(shape, batch["mixture"], batch["targets"][:, 0]).step
-            seconds = in_turns(make_step(shape, batch), theirs, rounds)
-            table.row(shape, *medians([[BATCH / s for s in pair] for pair in seconds]))
+            sides = (make_step(shape, batch), theirs)
+            # The first round compiles.
+            rates = [[BATCH / clock(step) for step in sides] for _ in range(rounds + 1)][1:]
+            table.row(shape, *medians(rates))
 
 
 def compare_hops(rounds: int) -> None:
@@ -89,30 +89,19 @@ def compare_hops(rounds: int) -> None:
             table.row(shape, *map(float, (ours, worst, theirs, their_worst, ours / theirs)))
 
 
-def compare_files(rounds: int) -> None:
+def compare_commands(seconds: int, rounds: int) -> None:
     columns = ("layers", "measure", "jaxsep, s", "Open-Unmix, s", "ratio")
-    with Table(*columns, about=f"{SONG} s of stereo; {rounds} rounds") as table:
+    with Table(*columns, about=f"{seconds} s of stereo; {rounds} rounds") as table:
         for shape in SHAPES:
-            clocks, cpus = compare_commands(shape, SONG, rounds)
-            for name, pairs in (("CPU", cpus), ("clock", clocks)):
-                table.row(shape, name, *medians(pairs))
+            both = run_commands(shape, seconds, rounds)
+            cpus = [[usage.cpu_seconds for usage in pair] for pair in both]
+            clocks = [[usage.seconds for usage in pair] for pair in both]
+            table.row(shape, "CPU", *medians(cpus))
+            table.row(shape, "clock", *medians(clocks))
 
 
-def compare_starts(rounds: int) -> None:
-    columns = ("layers", "measure", "jaxsep, s", "Open-Unmix, s", "ratio")
-    with Table(*columns, about=f"{CLIP} s of stereo; {rounds} rounds") as table:
-        for shape in SHAPES:
-            clocks, cpus = compare_commands(shape, CLIP, rounds)
-            for name, pairs in (("clock", clocks), ("CPU", cpus)):
-                table.row(shape, name, *medians(pairs))
-
-
-def compare_commands(shape: str, seconds: int, rounds: int) -> tuple[list, list]:
-    """Separates a file of noise by both programs.
-
-    Returns:
-      For each round what the clock showed, ours and theirs, and the same of the processors' time.
-    """
+def run_commands(shape: str, seconds: int, rounds: int) -> list[list[Usage]]:
+    """Separates a file of noise by both programs; returns what ours and theirs took, by round."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples = np.random.default_rng(0).normal(0, 0.1, (seconds * STFT.sample_rate, 2))
@@ -126,26 +115,13 @@ def compare_commands(shape: str, seconds: int, rounds: int) -> tuple[list, list]
         ours += [f"--output={folder}"]
         theirs = ["benchmarks.open_unmix.peer", files[2], files[0], str(folder), shape]
         # The first round warms the disk.
-        both = [[run_module(*ours), run_module(*theirs)] for _ in range(rounds + 1)][1:]
-    clocks = [[usage.seconds for usage in pair] for pair in both]
-    return clocks, [[usage.cpu_seconds for usage in pair] for pair in both]
+        return [[run_module(*ours), run_module(*theirs)] for _ in range(rounds + 1)][1:]
 
 
 def medians(pairs: list[list[float]]) -> list[float]:
     """Returns the medians of ours and theirs, and their ratio."""
     ours, theirs = map(statistics.median, zip(*pairs, strict=True))
     return [ours, theirs, ours / theirs]
-
-
-def in_turns(ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> list:
-    """Returns the seconds that both take in each round, after one that compiles."""
-    return [[clock(ours), clock(theirs)] for _ in range(rounds + 1)][1:]
-
-
-def clock(function: Callable, *args: Any) -> float:
-    begun = time.perf_counter()
-    function(*args)
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

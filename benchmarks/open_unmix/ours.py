@@ -7,14 +7,13 @@ import jax
 import numpy as np
 
 from benchmarks.open_unmix import HIDDEN_SIZE, SHAPES
+from benchmarks.trial import begin
 from configs import default
 from jaxsep import models, sharding
 from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
 from jaxsep.training.losses import Loss
-from jaxsep.training.state import create_state
-from jaxsep.training.step import make_train_step
 
 BATCH, FRAMES = 16, 255
 STFT = StftConfig()
@@ -41,23 +40,14 @@ def make_model(shape: str) -> tuple[Masker, dict[str, Any]]:
 def make_step(shape: str, batch: dict[str, np.ndarray]) -> Callable[[], None]:
     """Makes a training step as the recipe has it."""
     config: Any = default.get_config()
-    mesh = sharding.make_mesh()
     masker, variables = make_model(shape)
     schedule = optimizer.make_schedule("constant", config.learning_rate, 1, 10)
     adam = optimizer.make_optimizer(schedule, grad_clip_norm=config.grad_clip_norm)
-    train_step = make_train_step(
-        masker,
-        adam,
-        loss=Loss(config.loss),
-        grad_clip_norm=config.grad_clip_norm,
-        mesh=mesh,
-        grad_accum_steps=config.grad_accum_steps,
-        ema_decay=config.ema_decay,
-        seed=config.seed,
-    )
-    state = sharding.replicate(create_state(variables, adam), mesh)
+    options = {name: config[name] for name in ("grad_clip_norm", "grad_accum_steps", "ema_decay")}
+    loss = Loss(config.loss)
+    train_step, state = begin(masker, variables, adam, loss=loss, **options)
     numbers = {"num_frames": np.full(BATCH, FRAMES, np.int32)}
-    there = sharding.to_global_batch({**batch, **numbers}, mesh)
+    there = sharding.to_global_batch({**batch, **numbers}, sharding.make_mesh())
 
     def step() -> None:
         nonlocal state

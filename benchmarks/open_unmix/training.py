@@ -29,7 +29,7 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.open_unmix import HIDDEN_SIZE
 from benchmarks.open_unmix.torch_training import LEARNING_RATE, TorchTraining
-from benchmarks.trial import train
+from benchmarks.trial import begin, train
 from configs import openunmix as recipe
 from jaxsep import models, sharding
 from jaxsep.collections.open import open_collection
@@ -44,9 +44,7 @@ from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
 from jaxsep.training import optimizer
-from jaxsep.training.losses import Loss
-from jaxsep.training.state import create_state
-from jaxsep.training.step import make_train_step, to_parts
+from jaxsep.training.step import to_parts
 
 BANDWIDTH = 16_000  # Hz
 
@@ -113,17 +111,7 @@ def compare_losses(
     schedule = optimizer.make_schedule("constant", LEARNING_RATE, 0, steps)
     adam = optimizer.make_optimizer(schedule, grad_clip_norm=float("inf"))
     mesh = sharding.make_mesh()
-    train_step = make_train_step(
-        masker,
-        adam,
-        loss=Loss("mean_square"),
-        grad_clip_norm=float("inf"),
-        mesh=mesh,
-        grad_accum_steps=1,
-        ema_decay=0.0,
-        seed=0,
-    )
-    state = sharding.replicate(create_state(variables, adam), mesh)
+    train_step, state = begin(masker, variables, adam)
     network = TorchTraining(masker, weight_decay=0.0)
     network.start_from(variables)
     losses = [], []

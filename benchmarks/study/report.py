@@ -12,12 +12,12 @@ from etils import epath
 from benchmarks.study import pictures
 from benchmarks.study.measure import MODEL
 from benchmarks.study.plan import COSTS, MODELS, PUBLISHED, SONGS, STABILITY, Cell
+from benchmarks.table import fill
 from jaxsep.evaluation.methods import IDEAL, MIXTURE
 from jaxsep.evaluation.tables import METRICS, WHOLE, format_db, markdown_table
 from jaxsep.files import write_text
 
 NOT_RUN = "not run"
-BLOCK = re.compile(r"(<!-- (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # One number of a run, or several.
 Pick = Callable[[dict[str, Any]], Any]
@@ -37,20 +37,17 @@ def write_report(output: Path) -> None:
     else:
         blocks = (f"<!-- {name} -->\n<!-- end -->\n" for name in tables)
         text = "# The study\n\n" + "\n".join(blocks)
-    write_text(page, BLOCK.sub(lambda match: _fill(match, tables), text))
+    for name in re.findall(r"<!-- (?!end)(.+) -->\n", text):
+        if name not in tables:
+            raise ValueError(f"the page has a place for {name!r}; there are {', '.join(tables)}")
+        text = fill(text, name, tables[name].strip())
+    write_text(page, text)
     folder = epath.Path(output)
     if trainings := runs.of("mir1k", 0):
         pictures.save_curves(folder / "curves.png", trainings)
     if watched := runs.watched():
         pictures.save_gradients(folder / "gradients.png", watched)
         pictures.save_layers(folder / "layers.png", watched)
-
-
-def _fill(match: re.Match[str], tables: dict[str, str]) -> str:
-    name = match["name"]
-    if name not in tables:
-        raise ValueError(f"the page has a place for {name!r}; there are {', '.join(tables)}")
-    return f"{match[1]}\n{tables[name]}\n{match[3]}"
 
 
 class Runs:

@@ -7,7 +7,6 @@ with voice and in frames without; and which share of what leaked leaked beside t
 """
 
 import argparse
-import datetime
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.table import Table
 from jaxsep.cli.options import add_models, named_models
 from jaxsep.collections.open import open_collection
 from jaxsep.collections.source import Source, Track
@@ -42,16 +41,14 @@ def main() -> int:
     args = parser.parse_args()
     source = open_collection(args.root)
     tracks = [track for track in source.tracks() if track.split != "train"]
-    print(f"{datetime.date.today()}, {describe_machine()}; {args.stem}, {len(tracks)} songs\n")
-    print("| model | leaked, dB | beside the voice | without voice | share beside the voice |")
-    print("|---|---|---|---|---|")
-    for name, path in named_models(args.model).items():
-        separator = Separator.restore(path)
-        found = [look(separator, source, track, args.stem) for track in tracks]
-        stem, masked, is_sung = (np.concatenate(column) for column in zip(*found, strict=True))
-        cells = [leak(stem[where], masked[where]) for where in (slice(None), is_sung, ~is_sung)]
-        share = masked[is_sung].sum() / masked.sum()
-        print(f"| {name} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {share:.0%} |")
+    columns = ("model", "leaked, dB", "beside the voice", "without voice", "share beside the voice")
+    with Table(*columns, about=f"{args.stem}, {len(tracks)} songs") as table:
+        for name, path in named_models(args.model).items():
+            separator = Separator.restore(path)
+            found = [look(separator, source, track, args.stem) for track in tracks]
+            stem, masked, is_sung = (np.concatenate(column) for column in zip(*found, strict=True))
+            cells = [leak(stem[where], masked[where]) for where in (slice(None), is_sung, ~is_sung)]
+            table.row(name, *cells, f"{masked[is_sung].sum() / masked.sum():.0%}")
     return 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks.trial import begin
 from configs import openunmix as recipe
 from jaxsep import models, sharding
 from jaxsep.models.layers import BatchNorm
@@ -16,8 +17,7 @@ from jaxsep.separation.separator import Separator
 from jaxsep.training import config_checks, health, optimizer, setup
 from jaxsep.training.loop import train_and_evaluate
 from jaxsep.training.losses import Loss
-from jaxsep.training.state import create_state
-from jaxsep.training.step import make_train_step, step_key
+from jaxsep.training.step import step_key
 from tests.helpers import TINY_OPENUNMIX, TINY_STFT, batch_of, raise_at_step, restored, tiny_config
 
 FIELDS = {"name": "openunmix", **TINY_OPENUNMIX}
@@ -32,19 +32,7 @@ def make(seed: int = 0):
     """Makes a masker, its training step and the first state."""
     masker = models.create(stft=TINY_STFT, **FIELDS)
     adam = optimizer.make_optimizer(lambda step: 1e-3, grad_clip_norm=float("inf"))
-    mesh = sharding.make_mesh()
-    step = make_train_step(
-        masker,
-        adam,
-        loss=Loss("mean_square"),
-        grad_clip_norm=float("inf"),
-        mesh=mesh,
-        grad_accum_steps=1,
-        ema_decay=0.0,
-        seed=seed,
-    )
-    variables = models.init(masker, jax.random.key(0))
-    return masker, step, sharding.replicate(create_state(variables, adam), mesh)
+    return masker, *begin(masker, models.init(masker, jax.random.key(0)), adam, seed=seed)
 
 
 def test_batches_are_normalised_by_their_own_statistics_which_the_running_ones_follow():
