@@ -154,7 +154,7 @@ class LibsndfileEncoder:
         subtype, _ = form.samples[bit_depth]
         channels = av.AudioLayout(layout).nb_channels
         is_vorbis = subtype == "VORBIS"
-        self._order = layouts.to_vorbis(layout) if is_vorbis else tuple(range(channels))
+        self._order = layouts.VORBIS[layout] if is_vorbis else tuple(range(channels))
         self._file = soundfile.SoundFile(
             path,
             "w",

@@ -21,7 +21,7 @@ from jaxsep.audio.converter import silence, sound_of
 from jaxsep.audio.part import Part
 from jaxsep.audio.protection import is_protected_asf, is_protected_packet, is_protected_track
 from jaxsep.audio.timeline import Timeline
-from jaxsep.audio.track import AudioError, Sound, UnknownFormatError, check_format
+from jaxsep.audio.track import AudioError, Sound, Track, UnknownFormatError, check_format
 
 _WITH_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _MPEG_AUDIO = ("mp1", "mp2", "mp3")
@@ -31,8 +31,8 @@ _SHORTER = Fraction(1, 10)  # seconds that an end may be missing without a note
 _MOST_HELD = 64  # frames that wait for a time stamp
 
 
-class FfmpegTrack:
-    """An audio track of a file; see `jaxsep.audio.track.Track`.
+class FfmpegTrack(Track):
+    """An audio track of a file.
 
     Args:
       path: Path of the file, for messages.
@@ -56,14 +56,13 @@ class FfmpegTrack:
         # are pictures decoded, which can need much memory.
         options = {"protocol_whitelist": "none", "codec_whitelist": _audio_decoders()}
         self._data_bytes = riff.data_bytes(file)
+        file.seek(0)
         if self._data_bytes and self._data_bytes[0] < self._data_bytes[1]:
             options["ignore_length"] = "1"
         try:
             container = av.open(file, options=options, metadata_errors="replace")
         except FFmpegError as error:
-            raise UnknownFormatError(
-                f"{path}: not an audio file that libsndfile or FFmpeg can read (or it is damaged)"
-            ) from error
+            raise UnknownFormatError(path) from error
         self._container = cast(InputContainer, container)
         with contextlib.ExitStack() as stack:
             stack.callback(self.close)
@@ -71,7 +70,9 @@ class FfmpegTrack:
             self._packets = self._container.demux(self._stream)
             self._check()
             self._frames = self._decode()
-            self._first = self._decode_first()
+            self._first: Any = next(filter(None, self._frames), None)
+            if self._first is None:
+                raise AudioError(f"{path}: has no audio samples in it that can be decoded")
             # Of the frame, as the header of HE-AAC may tell half of the sample rate.
             self.sample_rate = self._first.sample_rate
             check_format(path, self.sample_rate, self._first.layout.nb_channels)
@@ -139,12 +140,6 @@ class FfmpegTrack:
             except OSError as error:
                 raise AudioError(f"{self._path}: can't be read ({error.strerror})") from error
 
-    def _decode_first(self) -> Any:
-        for frame in self._frames:
-            if frame:
-                return frame
-        raise AudioError(f"{self._path}: has no audio samples in it that can be decoded")
-
     def _decode_behind_tags(self, packet: Any) -> list[Any]:
         """Decodes the MPEG audio in a packet that begins with tags."""
         codec, data = self._stream.codec_context, bytes(packet)
@@ -155,7 +150,6 @@ class FfmpegTrack:
         return []
 
     def sounds(self, timeline: Timeline) -> Iterator[Sound]:
-        """Yields the track from start to end, once, with silence where its time line has none."""
         # Behind damage, frames of FLAC have no time stamps: the next one tells where they belong.
         held: list[Any] = []
         if self._begins_late:
@@ -196,7 +190,6 @@ class FfmpegTrack:
         return seconds
 
     def end_notes(self, position: Fraction) -> list[str]:
-        """Says in one line if the file has less or more than its header claims."""
         name, _, _ = self._container.format.name.partition(",")
         has_xing = name == "mp3" and bool(self._stream.start_time)  # that of the encoder's delay
         claimed = self.seconds if name in _EXACT or has_xing else None

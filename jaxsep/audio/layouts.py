@@ -13,7 +13,7 @@ _USUAL = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6
 
 # Ogg Vorbis knows these alone. Of each, the channels in WAV's order that it stores one by one.
 # Reference: Vorbis I specification, 4.3.9.
-_VORBIS = {
+VORBIS = {
     "mono": (0,),
     "stereo": (0, 1),
     "3.0": (0, 2, 1),
@@ -25,7 +25,7 @@ _VORBIS = {
 }
 # Those that AAC comes back with; FFmpeg stores others without saying which they are.
 _AAC = ("mono", "stereo", "2.1", "3.0", "quad", "4.0", "5.0", "5.1", "7.1")
-_HELD = {"mp3": ("mono", "stereo"), "ogg": tuple(_VORBIS), "m4a": _AAC}
+_HELD = {"mp3": ("mono", "stereo"), "ogg": tuple(VORBIS), "m4a": _AAC}
 
 # The same loudspeakers for a format that tells back from side only where both are there.
 _ALIKE = {"5.0(side)": "5.0", "5.1(side)": "5.1", "quad(side)": "quad"}
@@ -68,15 +68,10 @@ def stored_as(layout: str, audio_format: str) -> str | None:
     return layout if layout in held else None
 
 
-def to_vorbis(layout: str) -> tuple[int, ...]:
-    """Returns which channel in WAV's order Ogg Vorbis stores first, second and so on."""
-    return _VORBIS[layout]
-
-
 def from_vorbis(channels: int) -> tuple[str, tuple[int, ...]]:
     """Returns the layout of up to 8 channels of Ogg, and where each of WAV's channels is stored."""
     layout = _USUAL[channels]
-    order = _VORBIS[layout]
+    order = VORBIS[layout]
     return layout, tuple(order.index(channel) for channel in range(channels))
 
 

@@ -24,18 +24,16 @@ class Link(Part):
       stop: Offset behind the last byte.
       codecs: First bytes of each stream, which name its codec.
       is_damaged: Whether pages are damaged or missing.
+
+    Attributes:
+      is_music: Whether it is an undamaged stream of Vorbis or Opus, and nothing else.
     """
 
     def __init__(self, file: Any, start: int, stop: int, codecs: list[bytes], is_damaged: bool):
         super().__init__(file, start, stop)
         self.is_damaged = is_damaged
-        self._codecs = codecs
-
-    @property
-    def is_music(self) -> bool:
-        """Whether it is an undamaged stream of Vorbis or Opus, and nothing else."""
-        known = len(self._codecs) == 1 and self._codecs[0].startswith((b"\x01vorbis", b"OpusHead"))
-        return known and not self.is_damaged
+        known = len(codecs) == 1 and codecs[0].startswith((b"\x01vorbis", b"OpusHead"))
+        self.is_music = known and not is_damaged
 
 
 def links(file: Any) -> list[Link]:

@@ -16,40 +16,38 @@ def prefetch(items: Iterator[T], ahead: int = 2) -> Generator[T, None, None]:
     ended and the generator is closed.
 
     Args:
-      items: the generator.
-      ahead: items that may wait.
+      items: The generator.
+      ahead: Number of items that may wait.
     """
-    ready: queue.Queue = queue.Queue(ahead)
+    ready: queue.Queue = queue.Queue(ahead)  # of items, and at last the end and what was raised
     stop, end = threading.Event(), object()
 
     def work() -> None:
-        last: object = end
+        failure = None
         try:
             for item in items:
                 if stop.is_set():
                     break
-                ready.put(item)
+                ready.put((item, None))
         except BaseException as error:
-            last = _Failure(error)
+            failure = error
         finally:
             if isinstance(items, Generator):
                 items.close()
-            ready.put(last)
+            ready.put((end, failure))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not end:
-            if isinstance(item, _Failure):
-                raise item.error
+        while True:
+            item, failure = ready.get()
+            if failure is not None:
+                raise failure
+            if item is end:
+                return
             yield item
     finally:
         stop.set()
         while thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 ready.get(timeout=0.01)  # makes room for what the thread is about to put
-
-
-class _Failure:
-    def __init__(self, error: BaseException):
-        self.error = error

@@ -52,6 +52,7 @@ class AudioReader:
       num_samples: Samples per channel that the file claims, or None. Exact for sound lossless files
         and Ogg. For others it is an estimate, and `blocks` may return more or fewer: some hundreds
         for AAC, a multiple for an MP3 of variable bit rate without a Xing header.
+      notes: One-line remarks on what was wrong with the file; complete after the last block.
 
     Raises:
       AudioError: The file can't be read, isn't audio, is protected, exceeds the limits in
@@ -75,21 +76,15 @@ class AudioReader:
                 raise AudioError(f"{self.path}: the file is empty")
             is_ogg = start.startswith(b"OggS")
             self._links: Sequence[Part] = ogg.links(file) if is_ogg else [Part(file)]
-            self._track = stack.enter_context(self._open(self._links[0]))
+            self._track = stack.enter_context(contextlib.closing(self._open(self._links[0])))
             self.sample_rate, self.layout = self._track.sample_rate, self._track.layout
             self.channels = av.AudioLayout(self.layout).nb_channels
             self.bit_depth = self._track.bit_depth
             self.num_samples = self._claimed_samples()
             self._stack = stack.pop_all()
-        self._notes: list[str] = []
-        self._unusable, self._first_unusable = 0, 0.0
+        self.notes: list[str] = []
 
-    @contextlib.contextmanager
-    def _open(self, link: Part) -> Iterator[Track]:
-        with contextlib.closing(self._open_track(link)) as track:
-            yield track
-
-    def _open_track(self, link: Part) -> Track:
+    def _open(self, link: Part) -> Track:
         is_ogg = isinstance(link, ogg.Link)
         if is_ogg and link.is_music and not self._audio_stream:
             with contextlib.suppress(UnknownFormatError):
@@ -109,7 +104,7 @@ class AudioReader:
         if seconds is None or len(self._links) > _MOST_LINKS:
             return None
         for link in self._links[1:]:
-            with contextlib.suppress(AudioError), self._open(link) as track:
+            with contextlib.suppress(AudioError), contextlib.closing(self._open(link)) as track:
                 seconds += track.seconds or Fraction(0)
             link.seek(0)
         return round(seconds * self.sample_rate) if 0 < seconds <= LONGEST else None
@@ -119,18 +114,6 @@ class AudioReader:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
-
-    @property
-    def notes(self) -> list[str]:
-        """One-line remarks on what was wrong with the file; complete after the last block."""
-        if not self._unusable:
-            return self._notes
-        samples = "sample is" if self._unusable == 1 else "samples are"
-        return [
-            *self._notes,
-            f"{self._unusable:,} {samples} NaN, infinite or over {LOUDEST:.0e} times full scale,"
-            f" the first at {self._first_unusable:.3f} s; silence stands in for it",
-        ]
 
     def blocks(self, block_size: int) -> Iterator[np.ndarray]:
         """Yields the audio from start to end; the file can be gone through once.
@@ -157,19 +140,24 @@ class AudioReader:
             yield np.concatenate(pieces)
 
     def _finite_pieces(self) -> Iterator[np.ndarray]:
-        position = 0
+        position = unusable = first = 0
         for piece in self._pieces():
             usable = np.abs(piece) <= LOUDEST
             if not usable.all():
-                if not self._unusable:
-                    first = int(np.argmin(usable.all(axis=1)))
-                    self._first_unusable = (position + first) / self.sample_rate
-                self._unusable += int(np.count_nonzero(~usable))
+                if not unusable:
+                    first = position + int(np.argmin(usable.all(axis=1)))
+                unusable += int(np.count_nonzero(~usable))
                 piece = np.where(usable, piece, 0.0)
             position += len(piece)
             if position > LONGEST * self.sample_rate:
                 raise AudioError(f"{self.path}: longer than {LONGEST // 3600} hours; split it")
             yield piece
+        if unusable:
+            self.notes.append(
+                f"{unusable:,} sample{' is' if unusable == 1 else 's are'} NaN, infinite or over"
+                f" {LOUDEST:.0e} times full scale, the first at {first / self.sample_rate:.3f} s;"
+                " silence stands in for it"
+            )
 
     def _pieces(self) -> Iterator[np.ndarray]:
         timeline = Timeline(self._track.origin)
@@ -179,15 +167,15 @@ class AudioReader:
         for link in self._links[1:]:
             timeline.begin_link()
             try:
-                with self._open(link) as track:
+                with contextlib.closing(self._open(link)) as track:
                     for sound in track.sounds(timeline):
                         yield from converter.convert(sound)
             except UnknownFormatError:
                 timeline.damage()
         yield from converter.flush()
-        self._notes += [*timeline.notes(), *converter.notes]
+        self.notes += [*timeline.notes(), *converter.notes]
         if len(self._links) == 1:
-            self._notes += self._track.end_notes(timeline.position)
+            self.notes += self._track.end_notes(timeline.position)
 
 
 def _open(path: str | os.PathLike[str]) -> Any:

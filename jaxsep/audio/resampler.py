@@ -13,9 +13,9 @@ class Resampler:
     stream that is given them again goes on where the old one was, up to rounding.
 
     Args:
-      from_rate: of the input, in Hz.
-      to_rate: of the output, in Hz; if it is the same, blocks pass unchanged.
-      channels: of the signal.
+      from_rate: Sample rate of the input in Hz.
+      to_rate: Sample rate of the output in Hz; if it is the same, blocks pass unchanged.
+      channels: Number of channels.
     """
 
     def __init__(self, from_rate: int, to_rate: int, channels: int):
@@ -62,7 +62,7 @@ class Resampler:
         """Goes on where another resampler of these rates and channels was.
 
         Args:
-          state: of its `save`. Only a resampler that nothing was pushed to can take it.
+          state: What the other's `save` returned. Nothing may have been pushed to this one.
         """
         self._history, self._num_out = state["history"], int(state["num_out"])
         made = self._stream.resample_chunk(self._history)

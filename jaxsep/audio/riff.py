@@ -18,19 +18,13 @@ def data_bytes(file: Part) -> tuple[int, int] | None:
     length that was last written to it.
 
     Args:
-      file: The file; its position is 0 before and after.
+      file: The file, wherever it stands.
 
     Returns:
       Bytes claimed, and bytes there; None if they agree, the header claims nothing, or the file
       isn't a WAV file.
     """
-    try:
-        return _compare(file, file.seek(0, os.SEEK_END))
-    finally:
-        file.seek(0)
-
-
-def _compare(file: Part, size: int) -> tuple[int, int] | None:
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     header = file.read(12)
     if header[:4] not in (b"RIFF", b"RF64", b"BW64") or header[8:] != b"WAVE":

@@ -14,14 +14,14 @@ import soundfile
 from jaxsep.audio import layouts
 from jaxsep.audio.part import Part
 from jaxsep.audio.timeline import Timeline
-from jaxsep.audio.track import AudioError, Sound, UnknownFormatError, check_format
+from jaxsep.audio.track import AudioError, Sound, Track, UnknownFormatError, check_format
 
 _BIT_DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _PIECE = 4_096  # samples
 
 
-class SndfileTrack:
-    """The sound of a file; see `jaxsep.audio.track.Track`.
+class SndfileTrack(Track):
+    """The sound of a file.
 
     Args:
       path: Path of the file, for messages.
@@ -32,16 +32,12 @@ class SndfileTrack:
       AudioError: The file has no samples, or its format exceeds the limits.
     """
 
-    origin = None
-
     def __init__(self, path: Path, file: Part):
         try:
             self._file = soundfile.SoundFile(cast(Any, file))
         # TypeError: a file name that ends in ".raw".
         except (soundfile.SoundFileError, TypeError) as error:
-            raise UnknownFormatError(
-                f"{path}: not an audio file that libsndfile or FFmpeg can read (or it is damaged)"
-            ) from error
+            raise UnknownFormatError(path) from error
         if not self._file.frames:
             raise AudioError(f"{path}: has no audio samples in it")
         self.sample_rate, channels = self._file.samplerate, self._file.channels
@@ -57,7 +53,6 @@ class SndfileTrack:
         self._file.close()
 
     def sounds(self, timeline: Timeline) -> Iterator[Sound]:
-        """Yields the track from start to end, once."""
         while True:
             try:
                 samples = self._file.read(_PIECE, always_2d=True)
@@ -69,8 +64,7 @@ class SndfileTrack:
             yield Sound(layouts.reorder(samples, self._order), self.sample_rate, self.layout)
 
     def end_notes(self, position: Fraction) -> list[str]:
-        """Says in one line if the file has less than its header claims."""
         if position == self.seconds:
             return []
-        end, claimed = float(position), float(self.seconds)
+        end, claimed = float(position), self._file.frames / self.sample_rate
         return [f"damaged or cut off: ends at {end:.2f} s of {claimed:.2f} s"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,11 @@ class AudioError(Exception):
 class UnknownFormatError(AudioError):
     """A decoder doesn't know the format of a file, or its beginning is damaged."""
 
+    def __init__(self, path: object):
+        super().__init__(
+            f"{path}: not an audio file that libsndfile or FFmpeg can read (or it is damaged)"
+        )
+
 
 class Sound(NamedTuple):
     """Some samples and their format, which may change within a track.
@@ -38,37 +43,26 @@ class Sound(NamedTuple):
     layout: str
 
 
-class Track(Protocol):
-    """An open track, or one link of a chained file."""
+class Track:
+    """An open track, or one link of a chained file.
 
-    @property
-    def sample_rate(self) -> int:
-        """Rate of the first sound, in Hz."""
-        ...
+    Attributes:
+      sample_rate: Rate of the first sound, in Hz.
+      layout: Name of the first sound's channel layout.
+      bit_depth: 8, 16, 24 or 32 for integer samples, None for float ones and for lossy codecs.
+      seconds: Length that the file claims, or None.
+      origin: Time stamp at which the file begins, in seconds; None if with its first sound.
+    """
 
-    @property
-    def layout(self) -> str:
-        """Name of the first sound's channel layout."""
-        ...
-
-    @property
-    def bit_depth(self) -> int | None:
-        """8, 16, 24 or 32 for integer samples, None for float ones and for lossy codecs."""
-        ...
-
-    @property
-    def seconds(self) -> Fraction | None:
-        """Length that the file claims, or None."""
-        ...
-
-    @property
-    def origin(self) -> Fraction | None:
-        """Time stamp at which the file begins, in seconds; None if with its first sound."""
-        ...
+    sample_rate: int
+    layout: str
+    bit_depth: int | None
+    seconds: Fraction | None
+    origin: Fraction | None = None
 
     def sounds(self, timeline: Timeline) -> Iterator[Sound]:
         """Yields the track from start to end, once, with silence where its time line has none."""
-        ...
+        raise NotImplementedError
 
     def end_notes(self, position: Fraction) -> list[str]:
         """Says in one line if the file has less or more than its header claims.
@@ -76,11 +70,11 @@ class Track(Protocol):
         Args:
           position: Seconds that were read.
         """
-        ...
+        raise NotImplementedError
 
     def close(self) -> None:
         """Frees what the decoder needed."""
-        ...
+        raise NotImplementedError
 
 
 def check_format(path: object, sample_rate: int, channels: int) -> None:
