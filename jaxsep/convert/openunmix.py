@@ -27,8 +27,8 @@ def import_weights(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     """Writes a model directory of all targets, which holds all of its files or isn't there.
 
     Args:
-      paths: of the targets' weights, or of folders that they are in.
-      output: for the model; not there yet.
+      paths: Paths of the targets' weights, or of folders that they are in.
+      output: Folder for the model; not there yet.
 
     Returns:
       The weights' provenance, see `openunmix_files.provenance`.
@@ -89,9 +89,9 @@ def to_variables(
     """Arranges the arrays of a state_dict as the masker's variables.
 
     Args:
-      arrays: by their names in the package.
-      masker: whose they are.
-      name: that error messages begin with.
+      arrays: Arrays by their names in the package.
+      masker: Masker of the variables.
+      name: Beginning of error messages.
 
     Raises:
       ImportWeightsError: if an array is missing, is one too many or has another shape.

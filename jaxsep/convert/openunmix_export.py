@@ -18,8 +18,6 @@ from jaxsep.models.masker import Masker
 from jaxsep.models.openunmix import OpenUnmixMasker
 from jaxsep.models.openunmix_targets import OpenUnmixTargets
 
-Writer = Callable[[Path, Mapping[str, np.ndarray]], None]
-
 
 class ExportError(Exception):
     """A model can't be exported; the one-line message says which and why."""
@@ -30,8 +28,8 @@ def export_weights(source: epath.PathLike, output: Path, *, file_format: str = "
 
     Args:
       source: Path of the model, see `load_model`.
-      output: for the weights and their settings; not there yet.
-      file_format: of the weights, one of `WRITERS`.
+      output: Folder for the weights and their settings; not there yet.
+      file_format: Format of the weights, one of `WRITERS`.
 
     Raises:
       ExportError: if the model is of another kind, or there is something at `output`.
@@ -91,8 +89,7 @@ def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str
     return {**arrays, **second, **counts}
 
 
-def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    path.write_bytes(safetensors.numpy.save(dict(arrays)))
-
-
-WRITERS: dict[str, Writer] = {"pth": write_torch_file, "safetensors": _write_safetensors}
+WRITERS: dict[str, Callable[[Path, dict[str, np.ndarray]], object]] = {
+    "pth": write_torch_file,
+    "safetensors": lambda path, arrays: path.write_bytes(safetensors.numpy.save(arrays)),
+}

@@ -35,10 +35,10 @@ class Published(NamedTuple):
     """Weights that Open-Unmix's authors have published.
 
     Attributes:
-      licence: of the weights; None if they don't say.
-      training: what they were trained on, and where they are.
-      digits: of each target, the first 8 of its file's SHA-256 (they are in its name as well).
-      stft: their transform, for they come without settings.
+      licence: Licence of the weights; None if the authors don't say.
+      training: Data that they were trained on, and their address.
+      digits: First 8 digits of each file's SHA-256, by target; they are in its name as well.
+      stft: Transform of the weights, which come without settings.
     """
 
     licence: str | None
@@ -77,11 +77,11 @@ class WeightFile(NamedTuple):
     """A target's weights.
 
     Attributes:
-      path: of the file.
-      target: that they find.
-      arrays: by their names in the package.
-      stft: that they are for.
-      model: its name in `PUBLISHED`, or None.
+      path: Path of the file.
+      target: Name of the target.
+      arrays: Arrays by their names in the package.
+      stft: Transform of the weights.
+      model: Name in `PUBLISHED`, or None.
       checksum: SHA-256 of the file.
     """
 
@@ -97,13 +97,14 @@ def read_files(paths: Sequence[Path]) -> list[WeightFile]:
     """Reads the weights of a model's targets, in the order that the targets shall have.
 
     Args:
-      paths: of files, or of folders whose `.pth` files are all taken.
+      paths: Paths of files, or of folders whose `.pth` files are all taken.
 
     Raises:
       ImportWeightsError: if there are none, or two for a target, or they can't be used together.
     """
+    order = {target: place for place, target in enumerate(ORDER)}
     files = [_read_file(path) for path in _list(paths)]
-    files.sort(key=lambda file: _place(file.target))
+    files.sort(key=lambda file: (order.get(file.target, len(order)), file.target))
     for file, other in itertools.pairwise(files):
         if file.target == other.target:
             raise ImportWeightsError(
@@ -116,10 +117,6 @@ def read_files(paths: Sequence[Path]) -> list[WeightFile]:
                 f" {file.path.name}; make a model of each"
             )
     return files
-
-
-def _place(target: str) -> tuple[int, str]:
-    return (ORDER.index(target) if target in ORDER else len(ORDER), target)
 
 
 def _describe(stft: StftConfig) -> str:

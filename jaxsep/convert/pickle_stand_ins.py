@@ -29,14 +29,7 @@ class UnsafePickleError(Exception):
     """A pickle doesn't just describe arrays; the text says what else it wants."""
 
 
-class Buildable:
-    """Something that a pickle fills after it has made it."""
-
-    def build(self, state: Any) -> None:
-        raise NotImplementedError
-
-
-class Dtype(Buildable):
+class Dtype:
     """A type of numbers; a pickle sets the order of bytes afterwards."""
 
     def __init__(self, code: Any, *_: Any):
@@ -52,7 +45,7 @@ class Dtype(Buildable):
         self.value = self.value.newbyteorder(order)
 
 
-class PickledArray(Buildable):
+class PickledArray:
     """A NumPy array, whose numbers stand in the pickle."""
 
     def __init__(self):
@@ -133,10 +126,6 @@ class Function:
     call: Callable[..., Any]
 
 
-class ArrayClass:
-    """The class of NumPy's arrays: named, but never called."""
-
-
 def _sizes(sizes: Any) -> tuple[int, ...]:
     """Returns sizes or steps.
 
@@ -150,25 +139,6 @@ def _sizes(sizes: Any) -> tuple[int, ...]:
     ):
         raise UnsafePickleError("it has an array of no possible shape")
     return sizes
-
-
-def _ordered_dict() -> dict[Any, Any]:
-    return {}
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> PickledArray:
-    """Makes NumPy's empty array."""
-    del kind, shape, code
-    return PickledArray()
-
-
-def _drop(*_: Any) -> None:
-    """Makes nothing of a number that isn't wanted, such as a training's best score."""
-
-
-def _no_bytes() -> bytes:
-    """Makes the bytes of an empty array, which old pickles don't keep as text."""
-    return b""
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -194,15 +164,16 @@ def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
 
 
 STAND_INS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): Function(_ordered_dict),
+    ("collections", "OrderedDict"): Function(dict),
     ("_codecs", "encode"): Function(_encode),
-    ("__builtin__", "bytes"): Function(_no_bytes),
-    ("numpy", "ndarray"): ArrayClass(),
+    ("__builtin__", "bytes"): Function(lambda: b""),  # of an empty array, in old pickles
+    ("numpy", "ndarray"): object(),  # named, but never called
     ("numpy", "dtype"): Function(Dtype),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): Function(_rebuild_parameter),
     **{("torch", name): Storage(np.dtype(code)) for name, code in STORAGES.items()},
 }
 for _core in ("numpy.core", "numpy._core"):
-    STAND_INS[f"{_core}.multiarray", "_reconstruct"] = Function(_reconstruct)
-    STAND_INS[f"{_core}.multiarray", "scalar"] = Function(_drop)
+    STAND_INS[f"{_core}.multiarray", "_reconstruct"] = Function(lambda *_: PickledArray())
+    # A number that isn't wanted, such as a training's best score.
+    STAND_INS[f"{_core}.multiarray", "scalar"] = Function(lambda *_: None)

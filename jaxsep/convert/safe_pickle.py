@@ -19,8 +19,9 @@ import numpy as np
 
 from jaxsep.convert.pickle_stand_ins import (
     STAND_INS,
-    Buildable,
+    Dtype,
     Function,
+    PickledArray,
     Storage,
     UnsafePickleError,
 )
@@ -144,7 +145,7 @@ class _Machine:
 
     def build(self) -> None:
         target, state = self.take(2)
-        if isinstance(target, Buildable):
+        if isinstance(target, Dtype | PickledArray):
             target.build(state)
         elif not isinstance(target, dict):  # PyTorch gives an OrderedDict attributes: dropped
             raise UnsafePickleError(f"it changes a {type(target).__name__.lower()}")

@@ -49,9 +49,9 @@ def import_weights(folder: Path, output: Path, *, extension: str = "zeros") -> N
     """Writes a model directory, which holds all of its files or isn't there.
 
     Args:
-      folder: of the two checkpoints.
-      output: for the model; not there yet.
-      extension: of `SpleeterMasker`.
+      folder: Folder of the two checkpoints.
+      output: Folder for the model; not there yet.
+      extension: Extension of the mask, see `SpleeterMasker`.
 
     Raises:
       ImportWeightsError: if there are no usable weights, or there is something at `output`.
@@ -93,8 +93,8 @@ def to_variables(
     """Arranges the arrays of both networks as the masker's variables.
 
     Args:
-      stems: arrays by their names in the package, for each stem.
-      masker: whose networks they are.
+      stems: Arrays by their names in the package, for each stem.
+      masker: Masker of the networks.
 
     Raises:
       ImportWeightsError: if an array is missing, is one too many or has another shape.
@@ -106,7 +106,9 @@ def to_variables(
         }
         for stem in stems
     }
-    return arrange(masker, stems, targets, unused=_unused())
+    # The package doesn't use the norm behind the last convolution down.
+    unused = {name for name, _ in _norm(f"down{LEVELS}_act.0", "")}
+    return arrange(masker, stems, targets, unused=unused)
 
 
 def _targets() -> Iterator[tuple[str, Target]]:
@@ -118,11 +120,6 @@ def _targets() -> Iterator[tuple[str, Target]]:
             yield from _norm(f"down{level}_act.0", f"down_{level}_norm")
         yield from _norm(f"up{level}.3", f"up_{level}_norm")
     yield from _convolution("up7.0", "mask", _to_kernel)
-
-
-def _unused() -> set[str]:
-    """Names what the package has but doesn't use: the norm behind the last convolution down."""
-    return {name for name, _ in _norm(f"down{LEVELS}_act.0", "")}
 
 
 def _convolution(name: str, layer: str, to_kernel) -> Iterator[tuple[str, Target]]:

@@ -23,8 +23,8 @@ def write_torch_file(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a file that `torch.load` reads as tensors by name.
 
     Args:
-      path: of the file.
-      arrays: of a type in `STORAGES`.
+      path: Path of the file.
+      arrays: Arrays by name, of types in `STORAGES`.
     """
     folder = path.stem  # in the archive, as PyTorch names it
     with zipfile.ZipFile(path, "w") as archive:

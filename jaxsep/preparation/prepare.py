@@ -7,6 +7,7 @@ final names and the manifest makes them a data set.
 """
 
 import concurrent.futures
+import math
 import os
 import shutil
 from concurrent.futures.process import BrokenProcessPool
@@ -86,20 +87,17 @@ def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
             if remix:
                 rng = np.random.default_rng([settings.seed, remix])
                 partners = [here[number] for number in draw_partners(len(here), rng)]
-            members, size = [], 0.0
+            size, batches = math.inf, []
             for track, partner in zip(here, partners, strict=True):
-                if members and size + _expected_bytes(track, settings) > SHARD_BYTES:
-                    groups.append(_group(split, remix, len(groups), members))
-                    members, size = [], 0.0
-                members.append((track, partner))
+                if size + _expected_bytes(track, settings) > SHARD_BYTES:
+                    batches.append([])
+                    size = 0.0
+                batches[-1].append((track, partner))
                 size += _expected_bytes(track, settings)
-            if members:
-                groups.append(_group(split, remix, len(groups), members))
+            for members in batches:
+                name = f"{split}-{remix}-{len(groups):05d}"
+                groups.append(Group(name, split, remix, tuple(members)))
     return groups
-
-
-def _group(split: str, remix: int, number: int, members: list) -> Group:
-    return Group(f"{split}-{remix}-{number:05d}", split, remix, tuple(members))
 
 
 def _expected_bytes(track: Track, settings: Settings) -> float:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from jaxsep.separation import song_record
 from jaxsep.separation.song_folders import is_free, source_digest, stem_names
-from jaxsep.separation.song_record import SongRecord, SongRecordError
+from jaxsep.separation.song_record import SongRecord
 
 try:
     import fcntl
@@ -55,7 +55,7 @@ def claim(
     try:
         with _locked(song, folder, digest):
             had_record = os.path.lexists(folder / song_record.NAME)
-            record = _own_record(folder, digest)
+            record = song_record.read_own(folder, digest)
             if record is None:
                 if not overwrite and not is_free(folder, stem_names(stems)):
                     raise FolderTakenError(
@@ -110,14 +110,6 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _own_record(folder: Path, digest: str | None) -> SongRecord | None:
-    try:
-        record = song_record.read(folder)
-    except SongRecordError:
-        return None
-    return record if record and digest and record.source == digest else None
-
-
 @contextlib.contextmanager
 def _locked(song: Path, folder: Path, digest: str | None) -> Iterator[None]:
     """Locks a folder; a crash leaves no lock behind."""
@@ -146,6 +138,6 @@ def _busy(song: Path, folder: Path, digest: str | None) -> OutputExistsError:
         if os.path.lexists(folder / song_record.NAME):
             break
         time.sleep(0.05)
-    if _own_record(folder, digest):
+    if song_record.read_own(folder, digest):
         return OutputExistsError(f"{song}: another call is making its stems in {folder}")
     return FolderTakenError(f"{folder}: another call is making another song's stems there")

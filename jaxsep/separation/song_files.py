@@ -63,7 +63,7 @@ def separate_file(
     """
     with AudioReader(path, audio_stream) as reader:
         name, depth = choose_format(reader, audio_format, bit_depth)
-        stems = {folder / f"{stem}.{name}": stem for stem in separator.stems}
+        stems = [folder / f"{stem}.{name}" for stem in separator.stems]
         options = {
             "stems": list(separator.stems),
             "format": name,
@@ -73,9 +73,9 @@ def separate_file(
         }
         making = Making(separator.digest, options)
         with claim(path, folder, separator.stems, overwrite=overwrite) as record:
-            if resume and record.holds(making, list(stems)):
+            if resume and record.holds(making, stems):
                 return 0
-            _check_targets(path, list(stems), may_replace=overwrite or resume)
+            _check_targets(path, stems, may_replace=overwrite or resume)
             begin(folder, record)
             check_space(folder, reader, bytes_needed(reader, name, depth) * len(stems))
             with contextlib.ExitStack() as stack:
@@ -99,7 +99,6 @@ def separate_file(
 
 
 def _check_targets(song: Path, targets: list[Path], *, may_replace: bool) -> None:
-    """Raises OutputExistsError if a stem is there and may not be replaced."""
     for target in targets:
         if target.exists() and song.exists() and target.samefile(song):
             raise OutputExistsError(f"{target} is the song itself; choose another --output")

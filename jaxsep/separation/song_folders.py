@@ -91,13 +91,7 @@ class SongFolders:
 
     def _is_own(self, index: int, folder: Path, digest: str | None) -> bool:
         """Tells whether a folder is a song's, and not taken."""
-        if digest is None or _key(folder.name) in self._taken:
-            return False
-        try:
-            record = song_record.read(folder)
-        except song_record.SongRecordError:
-            return False
-        if record is None or record.source != digest:
+        if _key(folder.name) in self._taken or not song_record.read_own(folder, digest):
             return False
         return not self._holds(folder, {_identity(self._songs[index])})
 

@@ -110,6 +110,15 @@ def read(folder: Path) -> SongRecord | None:
         raise SongRecordError(f"{folder / NAME}: damaged ({error})") from error
 
 
+def read_own(folder: Path, digest: str | None) -> SongRecord | None:
+    """Reads the record of a folder; None if it isn't known to be of the song with this SHA-256."""
+    try:
+        record = read(folder) if digest else None
+    except SongRecordError:
+        return None
+    return record if record and record.source == digest else None
+
+
 def digest_of(masker: Masker, variables: Mapping[str, Any]) -> str:
     """Identifies a model by its config and its weights: a SHA-256, hexadecimal.
 
