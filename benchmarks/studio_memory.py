@@ -75,8 +75,8 @@ class RunningStudio:
     """A studio, asked for what its page asks.
 
     Args:
-      process: its number.
-      address: of its page.
+      process: Number of the process.
+      address: Address of the page.
     """
 
     def __init__(self, process: int, address: str):

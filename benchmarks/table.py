@@ -15,8 +15,8 @@ class Table:
     A context manager. In front stand the date, the machine, and what is said about the figures.
 
     Args:
-      columns: their names.
-      about: the figures; what they are of.
+      columns: Names of the columns.
+      about: Description of the figures.
     """
 
     def __init__(self, *columns: str, about: str = ""):

@@ -10,7 +10,7 @@ from etils import epath
 from jaxsep import sharding
 from jaxsep.models.masker import Masker, Variables
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
-from jaxsep.training.losses import LOSSES
+from jaxsep.training.losses import Loss
 from jaxsep.training.state import TrainState, create_state
 from jaxsep.training.step import make_train_step
 from jaxsep.training.summary import FINISHED, STOPPED_EARLY
@@ -31,7 +31,7 @@ def begin(
       The training step, and its first state.
     """
     mesh = sharding.make_mesh()
-    plain = {"example_loss": LOSSES["mean_square"], "grad_clip_norm": float("inf"), "seed": 0}
+    plain = {"loss": Loss("mean_square"), "grad_clip_norm": float("inf"), "seed": 0}
     options = {**plain, "grad_accum_steps": 1, "ema_decay": 0.0, **options}
     step = make_train_step(masker, optimizer, mesh=mesh, **options)
     return step, sharding.replicate(create_state(variables, optimizer), mesh)

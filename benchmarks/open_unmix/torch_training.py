@@ -20,9 +20,9 @@ class TorchTraining:
     """The package's network, trained as its authors do: mean squared error, Adam with L2.
 
     Args:
-      masker: whose network it is.
-      weight_decay: of Adam.
-      seed: decides the initial weights and what is dropped.
+      masker: Masker of the same network.
+      weight_decay: Weight decay of Adam.
+      seed: Seed of the initial weights and of dropout.
     """
 
     def __init__(self, masker: OpenUnmixMasker, *, weight_decay: float, seed: int = 0):

@@ -95,9 +95,9 @@ def compare_losses(
     """Trains both sides from the same weights, with the same batches of noise.
 
     Args:
-      masker: without dropout.
-      shape: examples, and frames of each.
-      steps: of training; two batches take turns.
+      masker: Masker without dropout.
+      shape: Number of examples, and frames of each.
+      steps: Number of training steps; two batches take turns.
 
     Returns:
       Each step's loss, ours and theirs.

@@ -42,9 +42,9 @@ class Study:
     """Where the study's music is and where its work is done.
 
     Args:
-      data: folder of all music.
-      work: folder for data sets, trainings and scores; what is there is continued.
-      quick: a few steps of small models, to see that all of it runs.
+      data: Folder of all music.
+      work: Folder for data sets, trainings and scores; what is there is continued.
+      quick: Whether to take a few steps of small models, to see that all of it runs.
     """
 
     def __init__(self, data: Path, work: Path, *, quick: bool):

@@ -48,14 +48,14 @@ class Songs:
     """Songs to train on, and others to score on.
 
     Attributes:
-      title: what they are.
-      root: folder of the songs to train on, in the folder of all music.
-      test: folders whose songs are scored, by name.
-      stft: of the data set.
-      remixes: passes over the training songs besides the songs themselves.
-      variant: of the recipes.
-      seeds: of the trainings of each model.
-      steps: of each training.
+      title: Name for the report.
+      root: Folder of the songs to train on, in the folder of all music.
+      test: Folders whose songs are scored, by name.
+      stft: Format and transform of the data set.
+      remixes: Passes over the training songs besides the songs themselves.
+      variant: Variant of the recipes.
+      seeds: Seeds of each model's trainings.
+      steps: Steps of each training.
     """
 
     title: str
@@ -109,10 +109,10 @@ class Cell:
     """One training of the study, or one model that others trained.
 
     Attributes:
-      songs: key of `SONGS`.
-      model: key of `MODELS` or `PUBLISHED`, or of `STABILITY` if `watch`.
-      seed: of the training.
-      watch: look at the layers often, and score nothing.
+      songs: Key of `SONGS`.
+      model: Key of `MODELS` or `PUBLISHED`, or of `STABILITY` if `watch`.
+      seed: Seed of the training.
+      watch: Whether to look at the layers often, and score nothing.
     """
 
     songs: str
@@ -158,8 +158,8 @@ def link_singers(data: Path, links: Path) -> None:
     In the first, the held-out singer's clips are the validation split.
 
     Args:
-      data: folder of all music.
-      links: folder for `singers`.
+      data: Folder of all music.
+      links: Folder for `singers`.
     """
     places = {
         TRAINED_SINGER: [("train", TRAINED_SINGER), ("dev", HELD_OUT_SINGER)],

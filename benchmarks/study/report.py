@@ -54,7 +54,7 @@ class Runs:
     """All that has been run.
 
     Args:
-      folder: of the JSON files that `measure.Study` left.
+      folder: Folder of the JSON files that `measure.Study` left.
     """
 
     def __init__(self, folder: Path):

@@ -37,12 +37,12 @@ class Exchange:
     """Stands between the sound card, which can't wait, and the separation, which takes its time.
 
     Args:
-      channels: of the sound.
-      delay: samples to hear before the first is played; so many stems are always on their way.
+      channels: Number of channels.
+      delay: Samples to hear before the first is played.
 
     Attributes:
-      num_underruns: blocks of the sound card for which stems weren't ready; silence was played.
-      num_lost: blocks that the sound card itself reports as lost or late.
+      num_underruns: Blocks of the sound card that had to be silence, as stems weren't ready.
+      num_lost: Blocks that the sound card itself reports as lost or late.
     """
 
     def __init__(self, channels: int, delay: int):

@@ -144,7 +144,7 @@ def named_models(texts: list[str] | None) -> dict[str, str]:
     """Names models that are given as `[NAME=]WORKDIR`; by default after the workdir's folder.
 
     Args:
-      texts: of `--model`; None stands for the model in the package.
+      texts: Values of `--model`; None stands for the model in the package.
 
     Returns:
       Paths by name. Equal default names are told apart by `-2` and so on.

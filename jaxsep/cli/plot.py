@@ -115,11 +115,11 @@ def _find_error(
     """Tells what a model leaks and loses.
 
     Args:
-      separator: the model.
+      separator: Separator with the model.
       song: `[samples, channels]`.
-      stems: the true vocals, and what may have leaked: by default all that isn't vocals.
-      sample_rate: of all of them, in Hz.
-      part: of the song that counts, in seconds.
+      stems: The true vocals, and what may have leaked: by default all that isn't vocals.
+      sample_rate: Sample rate of all of them in Hz.
+      part: Begin and end of the part that counts, in seconds.
     """
     from jaxsep.plots.spectra import separation_error
 

@@ -12,7 +12,7 @@ def open_collection(root: Path, kind: str | None = None) -> Source:
     """Opens a folder of songs.
 
     Args:
-      root: the folder.
+      root: Path of the folder.
       kind: "musdb18", "stems_folder" or "mir1k"; None looks at the files. MUSDB18-HQ then counts
         as a stems folder, which it is as well.
 

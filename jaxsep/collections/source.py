@@ -27,10 +27,10 @@ class Track:
     """A song of a collection, not yet read.
 
     Attributes:
-      name: unique in its split.
-      split: one of `SPLITS`.
-      seconds: its length as far as a file's header tells; used for planning only.
-      files: what it is made from, relative to the collection's root.
+      name: Name, unique in its split.
+      split: One of `SPLITS`.
+      seconds: Length that the files' headers claim; for planning only.
+      files: Paths of its files, relative to the collection's root.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Song:
 
     Attributes:
       stems: Stems by name; `vocals` and either `accompaniment` or what it consists of.
-      mixture: as it was released, or None if that is just the sum of the stems.
-      sample_rate: in Hz.
+      mixture: Released mixture, or None if it is just the sum of the stems.
+      sample_rate: Sample rate in Hz.
     """
 
     stems: dict[str, np.ndarray]

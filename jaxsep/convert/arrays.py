@@ -37,10 +37,10 @@ def arrange(
     """Arranges arrays as a masker's variables; those that go to one place are added up.
 
     Args:
-      masker: whose variables they are.
-      sources: arrays by name, for each source by a word that error messages begin with.
-      targets: of the same sources and names.
-      unused: names of arrays that may be there and go nowhere.
+      masker: Masker of the variables.
+      sources: Arrays by name, for each source by a word that error messages begin with.
+      targets: Place of each array, by the same sources and names.
+      unused: Names of arrays that may be there and go nowhere.
 
     Raises:
       ImportWeightsError: if an array is missing, is one too many or has another shape or type.

@@ -40,10 +40,10 @@ def score_track(
     """Scores the estimates of a track's stems.
 
     Args:
-      name: of the track.
-      references: true stems.
-      estimates: of the same stems.
-      sample_rate: in Hz.
+      name: Name of the track.
+      references: True stems.
+      estimates: Estimates of the same stems.
+      sample_rate: Sample rate in Hz.
       version: The version of BSS Eval: `V4`, or for mono tracks `V3`.
 
     Returns:
@@ -90,10 +90,10 @@ def v4(references: Stems, estimates: Stems, sample_rate: int, name: str) -> dict
     """Scores one track by BSSEval v4, window by window.
 
     Args:
-      references: true stems.
-      estimates: for the same stems.
-      sample_rate: in Hz.
-      name: of the track.
+      references: True stems.
+      estimates: Estimates of the same stems.
+      sample_rate: Sample rate in Hz.
+      name: Name of the track.
 
     Returns:
       A document of museval's own JSON schema. Windows in which a reference or an estimate is

@@ -67,13 +67,13 @@ def evaluate(
     Songs are separated here, one after another, and scored in worker processes.
 
     Args:
-      source: of the tracks.
-      tracks: of one split.
-      methods: to score.
-      output: folder of the scores; see the module.
+      source: Collection of the tracks.
+      tracks: Tracks of one split.
+      methods: Methods to score.
+      output: Folder of the scores; see the module.
       stems: Stems to score; the methods give them.
       version: The version of BSS Eval, as in `bsseval.score_track`.
-      workers: processes. Each needs some 1 GB for every minute of stereo.
+      workers: Number of processes. Each needs some 1 GB for every minute of stereo.
 
     Returns:
       A line for each track that can't be used, and for each method that fails on one.

@@ -34,12 +34,12 @@ class Table:
     """Numbers in dB.
 
     Attributes:
-      metric: one of `METRICS`.
-      stem: that was scored.
-      average: over what and how the columns are averages.
-      columns: names of the metric's parts.
-      rows: by method, one number for each column; NaN where there is none.
-      notes: what a reader must know besides.
+      metric: One of `METRICS`.
+      stem: Stem that was scored.
+      average: Description of the average.
+      columns: Names of the metric's parts.
+      rows: Numbers by method, one for each column; NaN where there is none.
+      notes: Remarks for the reader.
     """
 
     metric: str
@@ -74,9 +74,9 @@ def write_report(output: Path, methods: Sequence[str], tracks: Sequence[Track]) 
     Other methods that were scored there earlier on all these tracks are in it as well.
 
     Args:
-      output: folder of `evaluate.evaluate`.
-      methods: that were scored; the first is the unprocessed mixture.
-      tracks: of one split. Those that not all of the methods have a score of are left out.
+      output: Folder of `evaluate.evaluate`.
+      methods: Names of the scored methods; the first is the unprocessed mixture.
+      tracks: Tracks of one split; those that some method has no score of are left out.
     """
     scores = read_scores(output, methods, tracks)
     others = sorted(path.name for path in output.iterdir() if (path / tracks[0].split).is_dir())
@@ -116,8 +116,8 @@ def make_tables(scores: Scores, split: str) -> list[Table]:
     """Summarises scores.
 
     Args:
-      scores: by method; the first is the unprocessed mixture. Tracks count that all of them have.
-      split: that the tracks are of.
+      scores: Scores by method, the unprocessed mixture first. Tracks that all of them have count.
+      split: Split of the tracks.
 
     Returns:
       For MIR-1K's clips the tables of its literature; else BSSEval v4's, as museval aggregates it.

@@ -20,8 +20,8 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
     """Makes a parser with the flags of every preparation.
 
     Args:
-      description: of the command.
-      stft: default format and transform.
+      description: Description of the command.
+      stft: Default format and transform.
     """
     stft = stft or StftConfig()
     parser = argparse.ArgumentParser(
@@ -80,8 +80,8 @@ def run(parser: argparse.ArgumentParser, make_source) -> int:
     """Parses the command line, prepares the data set and returns the exit code.
 
     Args:
-      parser: of `make_parser`.
-      make_source: from the parsed flags to a `Source`; may raise PreparationError.
+      parser: Parser of `make_parser`.
+      make_source: Function from the parsed flags to a `Source`; may raise PreparationError.
 
     Returns:
       0, or 2 if the input or the usage is wrong, 1 for a failure midway, 130 after Ctrl-C.

@@ -159,8 +159,8 @@ def segment_waveforms(
     out.
 
     Args:
-      waveforms: of `to_format`; the mixture isn't used.
-      settings: of the data set.
+      waveforms: Waveforms of `to_format`; the mixture isn't used.
+      settings: Settings of the data set.
     """
     stems = {name: wave for name, wave in waveforms.items() if name in settings.targets}
     peak = max(float(np.abs(wave).max()) for wave in stems.values())

@@ -44,11 +44,11 @@ def prepare(
     """Prepares a data set, or finishes its interrupted preparation.
 
     Args:
-      source: the collection.
-      output: folder of the data set; made if need be.
-      settings: what the examples look like.
-      workers: processes; the result doesn't depend on their number.
-      skip_bad: leave tracks out that can't be used, instead of stopping at the first.
+      source: The collection.
+      output: Folder of the data set; made if need be.
+      settings: Settings of the examples.
+      workers: Number of processes; the result doesn't depend on it.
+      skip_bad: Whether to leave out tracks that can't be used, instead of stopping at the first.
 
     Raises:
       PreparationError: if a track can't be used, `output` holds something else, or the disk is too

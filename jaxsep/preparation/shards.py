@@ -32,9 +32,9 @@ class Group:
     """Some tracks whose examples fill about one shard, or one long track.
 
     Attributes:
-      name: stem of its files' names, unique in the data set.
-      split: of all its tracks.
-      remix: 0 for the songs themselves, else the number of the remixing pass.
+      name: Beginning of its files' names, unique in the data set.
+      split: Split of all its tracks.
+      remix: Number of the remixing pass; 0 for the songs themselves.
       tracks: Tracks, each with its partner track in a remixing pass, whose accompaniment it gets.
     """
 

@@ -90,7 +90,7 @@ def _solve(covariance: jax.Array, noise: float, x: jax.Array) -> jax.Array:
 
     Args:
       covariance: Hermitian `[frames, bins, channels, channels]`, without negative eigenvalues.
-      noise: the variance that is added.
+      noise: Variance to add.
       x: `[frames, channels, bins]`.
     """
     if x.shape[1] != 2:

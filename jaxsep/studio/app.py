@@ -23,8 +23,8 @@ def make_app(studio: Studio, token: str | None = None) -> FastAPI:
     """Makes the application.
 
     Args:
-      studio: does the work; it is closed with the application.
-      token: see `make_guard`.
+      studio: Studio that does the work; it is closed with the application.
+      token: Secret of `make_guard`.
     """
 
     @contextlib.asynccontextmanager

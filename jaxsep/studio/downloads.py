@@ -18,9 +18,9 @@ def write_stems(job: Job, model: int, audio_format: str) -> dict[str, Path]:
     """Writes the stems that a model has found, if they aren't there.
 
     Args:
-      job: a song that is done.
-      model: its number.
-      audio_format: one of `FORMATS`.
+      job: Song that is done.
+      model: Number of the model.
+      audio_format: One of `FORMATS`.
 
     Returns:
       Their files, by stem.

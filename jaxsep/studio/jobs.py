@@ -16,21 +16,21 @@ class Job:
     """A song and what has become of it so far.
 
     Attributes:
-      id: can't be guessed: who knows it may have the song.
-      name: of the song, to show; no path is made of it.
-      folder: of its files, which are `song`, `original.f32` and, for each model, `vocals-0.f32` and
+      id: Secret identity: who knows it may have the song.
+      name: Name of the song, to show; no path is made of it.
+      folder: Folder of `song`, `original.f32` and, for each model, `vocals-0.f32` and
         so on: float32 `[samples, channels]`, little-endian, at the song's rate.
-      models: names of those that separate it.
-      state: of it.
-      error: why it failed, for the user.
-      sample_rate: in Hz; 0 as long as it isn't known, as `channels`.
-      channels: of the song.
-      ready: samples that all models have separated.
-      num_samples: of the song; an estimate, or `ready`, until it is done.
-      tile_samples: length of the parts that it is pictured in.
-      seconds_left: an estimate, or None.
-      touched: when somebody last asked for it, `time.monotonic`.
-      cancelled: set when nobody wants it any more.
+      models: Names of the models that separate it.
+      state: One of `State`.
+      error: Reason of its failure, for the user.
+      sample_rate: Sample rate in Hz; 0 as long as it isn't known, as `channels`.
+      channels: Number of channels.
+      ready: Samples that all models have separated.
+      num_samples: Samples of the song; an estimate, or `ready`, until it is done.
+      tile_samples: Length of the parts that it is pictured in.
+      seconds_left: Estimate of the time left, or None.
+      touched: Time of the last request for it, by `time.monotonic`.
+      cancelled: Event that is set when nobody wants it any more.
     """
 
     id: str

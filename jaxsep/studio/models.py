@@ -12,7 +12,7 @@ class Models(Mapping[str, Separator]):
     """Separators by name; those that were used last are kept, others are restored when needed.
 
     Args:
-      paths: of the models, by name, see `Separator.restore`.
+      paths: Paths of the models, by name, see `Separator.restore`.
 
     Raises:
       jaxsep.models.files.ModelError: if one can't be restored.

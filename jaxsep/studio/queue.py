@@ -32,10 +32,10 @@ class Limits:
     """What a studio takes.
 
     Attributes:
-      megabytes: of an upload.
-      minutes: of a song.
-      songs: kept at a time, waiting ones included; of the finished ones, the one that nobody has
-        asked for longest gives way to a new one.
+      megabytes: Size of an upload.
+      minutes: Length of a song.
+      songs: Number of songs kept, waiting ones included. The finished one that nobody has asked for
+        longest gives way to a new one.
     """
 
     megabytes: float = 500
@@ -47,9 +47,9 @@ class Studio:
     """Takes songs and separates them in a thread, one after the other.
 
     Args:
-      separators: by the model's name.
-      folder: for everything.
-      limits: of what it takes.
+      separators: Separators by the model's name.
+      folder: Folder of the songs' folders.
+      limits: Limits of what it takes.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Studio:
         """Makes a place for a song, which is to be written to `Job.song` before `submit`.
 
         Args:
-          name: of the song's file.
-          models: that are to separate it; the first one of all if there is none.
+          name: Name of the song's file.
+          models: Names of models to separate it; none stands for the first of all.
 
         Raises:
           UnknownModelError: if one isn't among the studio's.
@@ -97,8 +97,8 @@ class Studio:
         """Puts a song at the end of the queue.
 
         Args:
-          job: of `create`.
-          example: a name in `jaxsep.studio.examples`, if the band is to play the song first.
+          job: Song of `create`.
+          example: Name in `jaxsep.studio.examples`, if the band is to play the song first.
         """
         job.state = "waiting"
         self._worker.submit(self._work, job, example)

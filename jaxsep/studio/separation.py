@@ -26,9 +26,9 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
     """Separates a song by all models at once, until it ends or is cancelled.
 
     Args:
-      job: whose fields and files tell how far it is.
-      separators: of its models.
-      max_seconds: of a song.
+      job: The song; its fields and files tell how far it is.
+      separators: Separators of its models.
+      max_seconds: Greatest length of a song.
 
     Raises:
       AudioError: if it can't be read, is too long or has an unusual format.

@@ -30,10 +30,10 @@ def read_samples(job: Job, track: str, start: int, count: int) -> np.ndarray:
     """Reads a part of a track.
 
     Args:
-      job: the song.
-      track: one of `track_names`.
-      start: its first sample.
-      count: of samples; what isn't there yet, or behind the end, is left out.
+      job: The song.
+      track: One of `track_names`.
+      start: First sample of the part.
+      count: Number of samples; those that aren't there yet, or behind the end, are left out.
 
     Returns:
       float32 `[samples, channels]`.
@@ -54,9 +54,9 @@ def peaks(job: Job, track: str, tile: int) -> list[float]:
     """Returns the greatest absolute samples of equal parts of a tile, `PEAKS_PER_TILE` or fewer.
 
     Args:
-      job: the song.
-      track: one of `track_names`.
-      tile: its number; each has `Job.tile_samples`, the last one of a song fewer.
+      job: The song.
+      track: One of `track_names`.
+      tile: Number of the tile; each has `Job.tile_samples`, the last one of a song fewer.
 
     Raises:
       NotReadyError: if the tile isn't there.
