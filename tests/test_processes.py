@@ -1,5 +1,6 @@
 """Processes end in good order, also when another ends in none."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,3 +54,25 @@ def test_a_stop_is_asked_for_by_sighup_but_not_under_nohup():
         assert stop.number == 0
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+@needs_signals
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_afterwards_signals_do_what_they_did_before(error):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with contextlib.suppress(RuntimeError), StopRequest("ending"):
+        assert all(signal.getsignal(n) != old for n, old in zip(numbers, before, strict=True))
+        if error:
+            raise error
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@needs_signals
+def test_the_first_signal_is_a_request_and_the_second_one_interrupts(capfd):
+    with StopRequest("ending") as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+        assert "SIGTERM: ending; once more: stopping at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

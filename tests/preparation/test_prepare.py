@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -6,19 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
+import tensorflow_datasets.public_api as tfds
 from filelock import FileLock
 
 from jaxsep.collections.source import PreparationError, Song, Track, TrackError, hold_out
 from jaxsep.data.records import DatasetError, load_dataset
 from jaxsep.data.tfrecord import RecordSource
-from jaxsep.preparation.examples import segment_magnitudes, to_format
+from jaxsep.preparation.examples import remix_magnitudes, segment_magnitudes, to_format
 from jaxsep.preparation.prepare import prepare
-from tests.helpers import TINY_STFT, tiny_band, tiny_settings
+from tests.helpers import RATE, TINY_STFT, tiny_band, tiny_settings, tones
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -212,11 +215,46 @@ def test_two_preparations_do_not_share_a_folder(tmp_path):
         prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
 
 
-def test_too_little_disk_is_said_before_anything_is_done(tmp_path, monkeypatch):
-    usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(PreparationError, match=r"needed, 0\.00 GB free"):
-        prepare(tiny_band(), tmp_path / "data", tiny_settings(), workers=1)
+@pytest.mark.parametrize("representation", ["magnitude", "waveform"])
+def test_a_disk_needs_room_for_the_data_set_and_little_more(
+    tmp_path, monkeypatch, tiny_dataset, representation
+):
+    def begin(*_):
+        raise RuntimeError("began")
+
+    splits = tiny_dataset.manifest["splits"].values()
+    sizes = {
+        "magnitude": sum(shard["bytes"] for info in splits for shard in info["shards"]),
+        "waveform": 4 * 5 * RATE * 2 * 2 * 2,  # songs, seconds, stems, channels, bytes
+    }
+    monkeypatch.setattr("jaxsep.preparation.prepare._run", begin)
+    for share, error in ((1.015, PreparationError), (1.025, RuntimeError)):
+        usage = types.SimpleNamespace(free=share * sizes[representation])
+        monkeypatch.setattr("shutil.disk_usage", lambda path, usage=usage: usage)
+        settings = tiny_settings(representation=representation)
+        with pytest.raises(error, match=r"needed, 0\.00 GB free|began"):
+            prepare(tiny_band(), tmp_path / "data", settings, workers=1)
+    assert not list(tmp_path.glob("data/*.tfrecord*"))
+
+
+@pytest.mark.parametrize("stem", ["vocals", "accompaniment"])
+def test_the_loudest_song_that_is_taken_fits_float16_in_any_remix(stem):
+    def song_at(peak):
+        waves = {name: np.zeros((9000, 2), np.float32) for name in ("vocals", "accompaniment")}
+        waves[stem] += peak * tones([1000, 1000], 9000 / RATE, RATE) / np.float32(0.2)
+        return Song(waves, None, RATE)
+
+    settings, peak = tiny_settings(), 1.0
+    with contextlib.suppress(TrackError):
+        while True:
+            loudest = to_format(song_at(peak), settings)
+            peak *= 1.01
+    remixes = (
+        m for key in map(str, range(40)) for m in remix_magnitudes(loudest, loudest, key, settings)
+    )
+    highest = max(magnitudes["mixture"].max() for _, magnitudes in remixes)
+    # The other stem may be as loud.
+    assert 0.4 < highest / np.finfo(np.float16).max < 0.51
 
 
 def test_hold_out_takes_fifteen_percent_and_never_the_only_track():
@@ -228,10 +266,19 @@ def test_hold_out_takes_fifteen_percent_and_never_the_only_track():
     assert sum(track.split == "validation" for track in hold_out(tracks[:2])) == 1
 
 
+def test_the_metadata_names_the_features_and_files_of_each_split(tiny_dataset):
+    builder = tfds.builder_from_directory(str(tiny_dataset.path))
+    assert builder.info.features.keys() == {"mixture", "vocals", "accompaniment", "track", "start"}
+    assert builder.info.splits.keys() == tiny_dataset.manifest["splits"].keys()
+    for name, info in tiny_dataset.manifest["splits"].items():
+        split = builder.info.splits[name]
+        assert split.shard_lengths == [shard["records"] for shard in info["shards"]]
+        assert split.num_bytes == sum(shard["bytes"] for shard in info["shards"])
+        assert split.filenames == sorted(shard["file"] for shard in info["shards"])
+
+
 def test_tensorflow_datasets_reads_the_folder(tiny_dataset):
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-    import tensorflow_datasets as tfds
-
     builder = tfds.builder_from_directory(str(tiny_dataset.path))
     theirs = list(tfds.as_numpy(builder.as_dataset("train", shuffle_files=False)))
     ours = decode_all(tiny_dataset, "train")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from jaxsep.data.tfrecord import RecordSource
-from tests.helpers import RATE, Tones, prepare_waveforms, tiny_band
+from jaxsep.preparation.examples import segment_waveforms
+from tests.helpers import RATE, TINY_STFT, Tones, prepare_waveforms, tiny_band, tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,17 @@ def test_what_exceeds_full_scale_is_scaled_down_as_a_whole(tmp_path):
     assert np.abs(wave).max() == 2**15 - 1
     spectrum = np.abs(np.fft.rfft(wave[:, 0]))
     assert np.sort(spectrum)[-2] < 0.01 * spectrum.max()  # no overtones: nothing was clipped
+
+
+def test_what_is_stored_is_louder_than_60_db_below_full_scale():
+    settings = tiny_settings(representation="waveform", segment_frames=10)
+    length = 10 * TINY_STFT.hop_length
+    levels = np.array([-20.0, -59.9, -60.1, -40.0])
+    wave = np.repeat(10 ** (levels / 20), length)[:, None].repeat(2, axis=1)
+    waveforms = {"mixture": wave, "vocals": wave, "accompaniment": 0 * wave}
+    stored = [
+        (start, stem, part[0, 0]) for start, stem, part in segment_waveforms(waveforms, settings)
+    ]
+    starts = [number * length / RATE for number in (0, 1, 3)]
+    assert [(start, stem) for start, stem, _ in stored] == [(start, "vocals") for start in starts]
+    assert [value for *_, value in stored] == [3277, 33, 328]

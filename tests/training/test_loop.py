@@ -18,6 +18,7 @@ from jaxsep.preparation.prepare import prepare
 from jaxsep.separation.separator import Separator
 from jaxsep.training import checkpoints, loop
 from jaxsep.training.config_checks import ConfigError
+from jaxsep.training.log import TrainLog
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
 from jaxsep.training.losses import LOSSES
 from jaxsep.training.validation import Scores
@@ -195,6 +196,15 @@ def test_a_data_set_without_validation_trains_without_a_score(tmp_path):
 def test_a_finished_training_is_not_trained_again(tiny_dataset, tmp_path):
     first = train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     assert train_and_evaluate(tiny_config(tiny_dataset), tmp_path) == first
+
+
+def test_the_seconds_of_earlier_runs_count(tiny_dataset, tmp_path, monkeypatch):
+    config = tiny_config(tiny_dataset, "mlp")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(TrainLog, "count_seconds", lambda log: setattr(log.totals, "seconds", 1e6))
+        patch.setattr(sharding, "to_global_batch", raise_at_step(7))
+        train_and_evaluate(config, tmp_path)
+    assert 1e6 < train_and_evaluate(config, tmp_path)["seconds"] < 1e6 + 600
 
 
 def test_a_workdir_of_another_training_is_refused(tiny_dataset, tmp_path):

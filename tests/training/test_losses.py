@@ -111,6 +111,8 @@ def test_half_the_error_is_the_same_gain_for_loud_voices_and_quiet_ones():
         loss = LOSSES["log_phase_sensitive"]
         gains.append(loss(far, parts) - loss(near, parts))
     np.testing.assert_allclose(gains, np.log(2), rtol=0.02)
+    almost, nearer = (loss(perfect + error, parts) for error in (0.03, 0.02))
+    assert (almost - nearer < 0.03).all()  # nobody hears that
 
 
 def test_the_absolute_loss_is_the_share_of_the_magnitudes_that_is_wrong():

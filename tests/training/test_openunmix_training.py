@@ -65,6 +65,15 @@ def test_dropout_depends_on_seed_and_step_alone_and_separation_has_none():
     assert all(np.abs(one - mask).max() > 1e-3 for mask in (later, other, predict()[0]))
 
 
+def test_dropout_lies_between_recurrent_layers_alone():
+    masker = models.create(stft=TINY_STFT, **{**FIELDS, "num_layers": 1, "dropout": 0.5})
+    mixture = jnp.asarray(batch_of()["mixture"], jnp.float32)
+    variables = models.init(masker, jax.random.key(0))
+    predict = functools.partial(masker.apply, variables, mixture, masker.initial_carry(4))
+    certain, drawn = predict()[0], predict(rngs={"dropout": jax.random.key(1)})[0]
+    np.testing.assert_array_equal(certain, drawn)
+
+
 def test_the_input_is_scaled_by_the_data_sets_statistics_at_first():
     masker, _, state = make()
     statistics = {"mean": np.arange(129.0) + 2, "std": np.arange(129.0) + 5}

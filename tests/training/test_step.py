@@ -36,8 +36,10 @@ def test_a_batch_in_parts_gives_the_same_update():
     for parts in (1, 2, 4):
         step, state = make(grad_accum_steps=parts)
         state, metrics = step(state, batch_of(), 0)
-        results.append((metrics["loss"], metrics["grad_norm"]))
-    np.testing.assert_allclose(results[1:], [results[0]] * 2, rtol=1e-5)
+        moments = state.opt_state.inner_state  # linear in the gradient, unlike Adam's first update
+        results.append(kept((metrics["loss"], metrics["grad_norm"], moments)))
+        assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-8)
+        jax.tree.map(assert_close, results[-1], results[0])
 
 
 def test_parts_of_a_batch_drop_units_of_their_own_and_the_same_ones_again():
