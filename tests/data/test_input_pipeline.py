@@ -79,8 +79,9 @@ def test_the_second_pass_has_the_same_records_in_another_order(tiny_dataset):
 
 def test_a_crop_is_the_stored_frames_with_channels_swapped_where_it_says_so(tiny_dataset):
     source = RecordSource(tiny_dataset.shards("train"))
+    whole = tiny_dataset.manifest["settings"]["segment_frames"]
     seen = set()
-    for batch in first_batches(tiny_dataset, batch_size=8):
+    for batch in first_batches(tiny_dataset, batch_size=24, crop_frames=whole - 2):
         for number, record in enumerate(batch["record"].tolist()):
             stored = tiny_dataset.codec.decode(source[record])
             first, frames = batch["first_frame"][number], batch["num_frames"][number]
@@ -93,6 +94,8 @@ def test_a_crop_is_the_stored_frames_with_channels_swapped_where_it_says_so(tiny
                 expected = stored[stem][first : first + frames]
                 expected = expected[:, ::-1] if is_swapped else expected
                 np.testing.assert_array_equal(magnitude[:frames], expected)
-            seen.add((is_swapped, int(first)))
-    swaps, firsts = map(set, zip(*seen, strict=True))
-    assert swaps == {False, True} and len(firsts) > 5
+            is_whole = len(stored["mixture"]) == whole
+            assert frames == (whole - 2 if is_whole else len(stored["mixture"]))
+            seen.add((is_whole, int(first), is_swapped))
+    firsts = [(True, 0), (True, 1), (True, 2), (False, 0)]
+    assert seen == {(*first, is_swapped) for first in firsts for is_swapped in (False, True)}

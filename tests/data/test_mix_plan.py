@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from jaxsep.data.mix_plan import (
     draw_speeds,
 )
 from jaxsep.data.mixing import UNVARIED, Mixing
-from tests.helpers import Tones, prepare_waveforms
+from jaxsep.data.records import StemRecord
+from tests.helpers import RATE, TINY_STFT, Tones, prepare_waveforms
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,7 @@ def test_what_is_never_varied_is_not_planned(tones):
 def test_shares_are_those_asked_for(tones):
     mixing = Mixing(silent=0.3, alone=0.2, second=0.4, second_rest=0.6, reverb=0.5)
     found = plans(tones, mixing, 1000)
+    assert {plan["records"].shape for plan in found} == {(2, 2)}
     heard = np.array([plan["heard"] for plan in found])
     assert heard.any(axis=1).all()
     np.testing.assert_allclose(heard.mean(axis=0), [0.7, 0.8], atol=0.05)
@@ -83,3 +86,78 @@ def test_shares_are_those_asked_for(tones):
     np.testing.assert_allclose(seconds.mean(axis=0), np.array([0.4, 0.6]) * 8 / 9, atol=0.05)
     rooms = np.array([plan["reverb_db"] > -np.inf for plan in found])
     assert rooms.mean() == pytest.approx(0.5, abs=0.05)
+
+
+SHARES = ("paired", "silent", "alone", "second", "second_rest", "cut_off")
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        *((name, 0, 1) for name in (*SHARES, "reverb", "mono")),
+        ("pan_db", 0, np.inf),
+        ("equaliser_db", 0, np.inf),
+        ("speed", 1, 2),
+        ("min_db", -np.inf, 6),
+        ("max_db", -12, np.inf),
+    ],
+)
+def test_fields_beyond_their_range_are_refused(name, low, high):
+    for value in {low, high} - {-np.inf, np.inf}:
+        Mixing(**{name: value})
+        with pytest.raises(ValueError, match=rf"mixing\.{name}="):
+            Mixing(**{name: value - 0.01 if value == low else value + 0.01})
+
+
+def assert_uniform(values, low: float, high: float) -> None:
+    margin = 0.05 * (high - low)
+    assert low <= min(values) < low + margin and high - margin < max(values) <= high
+    assert np.median(values) == pytest.approx((low + high) / 2, abs=3 * margin)
+
+
+def test_levels_and_rooms_are_drawn_evenly_within_their_limits(tones):
+    mixing = Mixing(reverb=1.0, second=1.0, second_rest=1.0, flip=False, pan_db=0.0)
+    found = plans(tones, mixing)
+    assert_uniform([float(plan["levels_db"][0]) for plan in found], -12, 6)
+    assert_uniform([float(plan["reverb_db"][0]) for plan in found], -20, -6)
+    assert_uniform([float(plan["reverb_seconds"][0]) for plan in found], 0.2, 1.5)
+    assert len({int(plan["reverb_seed"][0]) for plan in found}) == len(found)
+    second = np.array([plan["matrices"][:, 1, 0, 0] for plan in found])
+    assert_uniform(20 * np.log10(second[second > 0]), -12, 0)
+    assert_uniform(np.array([plan["places"] for plan in found]).ravel(), 0, 1)
+
+
+def test_the_equaliser_is_as_wide_as_asked_for_and_smooth(tones):
+    gains = np.array([plan["gains"] for plan in plans(tones, Mixing(cut_off=0.0))])
+    decibels = 20 * np.log10(gains)  # [plans, stems, bins]
+    np.testing.assert_allclose(decibels[..., [0, 1]].std(axis=(0, 1)), 3, rtol=0.1)
+    assert np.abs(decibels.mean(axis=(0, 1))).max() < 0.5
+    assert abs(np.corrcoef(decibels[:, 0, 0], decibels[:, 1, 0])[0, 1]) < 0.2
+    frequencies = np.linspace(0, RATE / 2, gains.shape[-1])
+    is_one_band = frequencies <= 80
+    assert (np.ptp(decibels[..., is_one_band], axis=-1) < 1e-4).all()
+    octave = np.abs(decibels[..., 32] - decibels[..., 64])
+    assert 1 < octave.mean() < 4
+
+
+def test_a_share_of_the_mixtures_ends_at_a_codecs_limit():
+    rate = 44_100
+    stft = dataclasses.replace(TINY_STFT, sample_rate=rate)
+    dataset = types.SimpleNamespace(
+        stft=stft,
+        targets=("vocals", "accompaniment"),
+        stem_records=lambda _: [StemRecord("a", stem, 0.0) for stem in ("vocals", "accompaniment")],
+    )
+    planner = MixPlanner(
+        dataset, "train", targets=["vocals"], frames=40, mixing=Mixing(cut_off=0.5)
+    )
+    rng = np.random.default_rng(0)
+    ends = []
+    for _ in range(400):
+        is_heard = planner.draw(0, rng)["gains"] > 0
+        assert (is_heard[0] == is_heard[1]).all()
+        ends.append(is_heard[0].sum() / len(is_heard[0]) * rate / 2)
+        assert is_heard[0][: is_heard[0].sum()].all()
+    cut = [end for end in ends if end < rate / 2]
+    assert len(cut) == pytest.approx(200, abs=30)
+    assert_uniform(cut, 9_000 - 100, 20_000 + 100)
