@@ -154,7 +154,8 @@ def test_with_a_token_nobody_else_comes_in(tmp_path):
         assert client.get("/api/studio", headers=header).status_code == 200
         bad = {"Host": "a{b.evil.example"}
         assert client.get("/?token=secret", headers=bad).status_code == 403
-        assert client.get("/?token=secret").status_code == 200  # and sets a cookie
-        assert client.get("/api/studio").status_code == 200
-        cookie = client.cookies.jar
-        assert all(c.has_nonstandard_attr("HttpOnly") for c in cookie)
+        answer = client.get("/?token=secret", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        attributes = answer.headers["set-cookie"].lower().split("; ")
+        assert {"httponly", "samesite=strict"} <= set(attributes)
+        assert client.get("/").status_code == client.get("/api/studio").status_code == 200
