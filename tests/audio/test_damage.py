@@ -58,6 +58,13 @@ def test_all_sound_of_a_wav_file_with_a_wrong_length_is_read(tmp_path, size, con
         b"TAG" + b" " * 125,
         b"ID3\3\0\0\0\0\x46\x28" + b"x" * 9_000,
         bytes(20_000),
+        b"abcd" + struct.pack("<I", 9_000) + b"x" * 9_000,
+        b"LIST"
+        + struct.pack("<I", 5)
+        + b"odd\0\0\0"
+        + b"abcd"
+        + struct.pack("<I", 9_000)
+        + bytes(9_000),
     ],
 )
 def test_what_programs_put_behind_the_sound_is_no_sound(tmp_path, tail):

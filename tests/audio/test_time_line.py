@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from jaxsep.audio import ogg
 from jaxsep.audio.reader import AudioError, AudioReader
 from tests.helpers import encode, frequencies_of, read_all, tones
 
@@ -106,3 +107,22 @@ def test_a_damaged_link_costs_the_others_nothing(tmp_path):
     sound, _ = soundfile.read(tmp_path / "0.ogg")
     np.testing.assert_allclose(samples[: 2 * RATE], sound, atol=1e-6)
     np.testing.assert_allclose(samples[-RATE:], sound[-RATE:], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["flipped", "zeros", "missing"])
+def test_of_many_short_links_the_damaged_one_alone_is_found(tmp_path, kind):
+    path = chain(tmp_path / "a.ogg", *[(tones([300], 0.1), RATE)] * 5)
+    size = (tmp_path / "0.ogg").stat().st_size
+    data = bytearray(path.read_bytes())
+    middle = slice(2 * size + size // 2, 2 * size + size // 2 + 40)
+    if kind == "missing":
+        del data[middle]
+    else:
+        data[middle] = bytes(40) if kind == "zeros" else bytes(b ^ 1 for b in data[middle])
+    path.write_bytes(data)
+    with open(path, "rb") as file:
+        found = ogg.links(file)
+        assert [link.is_damaged for link in found] == [number == 2 for number in range(5)]
+        assert [link.is_music for link in found] == [number != 2 for number in range(5)]
+        intact = [number for number in range(5) if number != 2]
+        assert all(found[n].read() == (tmp_path / f"{n}.ogg").read_bytes() for n in intact)

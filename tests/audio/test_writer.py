@@ -5,7 +5,7 @@ import soundfile
 
 from jaxsep.audio import writer
 from jaxsep.audio.reader import AudioError, AudioReader
-from jaxsep.audio.writer import AudioWriter, choose_format
+from jaxsep.audio.writer import AudioWriter, bytes_needed, choose_format
 from jaxsep.cli import separate
 
 BIT_DEPTHS = [8, 16, 24, 32]
@@ -167,6 +167,37 @@ def test_the_format_follows_the_song_unless_told_otherwise(
 def test_what_a_format_cannot_hold_is_said(make_song, song, audio_format, bit_depth, way_out):
     with make_song(**song) as reader, pytest.raises(AudioError, match=way_out):
         choose_format(reader, audio_format, bit_depth)
+
+
+@pytest.mark.parametrize(
+    ("audio_format", "bit_depth", "per_second"),
+    [
+        ("wav", 16, 176_400),
+        ("wav", 24, 264_600),
+        ("wav", None, 352_800),
+        ("flac", 16, 88_200),
+        ("mp3", None, 32_000),
+        ("ogg", None, 32_000),
+        ("m4a", None, 40_000),
+    ],
+)
+def test_the_size_of_stems_is_foreseen(tmp_path, audio_format, bit_depth, per_second):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=(3 * 44_100, 2)), 44_100)
+    with AudioReader(path) as song:
+        assert bytes_needed(song, audio_format, bit_depth) == 3 * per_second
+        song.num_samples = None
+        assert bytes_needed(song, audio_format, bit_depth) == 0
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac", "m4a"])
+def test_a_file_does_not_say_what_wrote_it_and_may_grow(tmp_path, audio_format):
+    depth = None if audio_format == "m4a" else 16
+    write(tmp_path / "a", pcm_noise(16), depth, audio_format=audio_format)
+    content = (tmp_path / "a").read_bytes()
+    assert b"Lavf" not in content
+    # Room for the header of RF64, should the file exceed 4 GiB.
+    assert (b"JUNK" in content) == (audio_format == "wav")
 
 
 def test_the_command_names_the_formats_that_can_be_written():
