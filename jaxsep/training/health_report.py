@@ -48,7 +48,7 @@ def read_metrics(workdir: epath.Path) -> dict[int, dict[str, float]]:
         try:
             numbers = json.loads(line)
             step = numbers.pop("step")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             continue  # a line cut off when the process was killed
         numbers = {name: math.nan if v is None else v for name, v in numbers.items()}
         steps.setdefault(step, {}).update(numbers)

@@ -119,6 +119,15 @@ def scored(sdr: float) -> Scores:
     return Scores({"vocals": sdr}, {"vocals": 0.0})
 
 
+def test_who_asks_hears_of_each_validation(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset, "mlp", num_train_steps=5, eval_every_steps=2)
+    heard = []
+    train_and_evaluate(
+        config, tmp_path, on_validation=lambda state, step: heard.append((int(state.step), step))
+    )
+    assert heard == [(2, 2), (4, 4), (5, 5)]
+
+
 def test_training_stops_early_and_stays_stopped(tiny_dataset, tmp_path, monkeypatch):
     scores = iter([5.0, 4.0, 3.0])
     monkeypatch.setattr(loop, "validate", lambda *_, **__: scored(next(scores, 5.0)))
@@ -344,6 +353,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 ):
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     damage(tmp_path / "checkpoints" / "6")
+    (tmp_path / "damaged-6" / "of an earlier time").mkdir(parents=True)
     caplog.clear()
     train_and_evaluate(tiny_config(tiny_dataset), tmp_path)
     assert "checkpoints/6" in caplog.text and "going on at step 3" in caplog.text

@@ -60,3 +60,31 @@ def test_a_crop_is_no_longer_than_a_segment(tiny_dataset, crop_frames):
     with contextlib.closing(setup.batches(0)) as batches:
         batch = next(batches)
     assert batch["mixture"].shape[:2] == (2, min(crop_frames or segment, segment))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": "Magnitude"}, "loss='Magnitude' is unknown; use one of phase_sensitive, "),
+        ({"schedule": "Cosine"}, "schedule='Cosine' is unknown; use one of cosine, linear, const"),
+        ({"mixing.speed": 3.0}, "mixing.speed=3.0 must be from 1 to 2"),
+        ({"mix_on_device": True}, "mix_on_device needs a data set made with --representation=wav"),
+        ({"model.hidden_size": 0}, "hidden_size"),
+        ({"model.targets": ("drums",)}, "targets=drums can't be trained"),
+    ],
+)
+def test_what_is_unknown_or_does_not_fit_is_refused(tiny_dataset, change, words):
+    config = tiny_config(tiny_dataset)
+    config.model.targets = ("vocals",)
+    config.update_from_flattened_dict(change)
+    with pytest.raises(ConfigError, match=words):
+        set_up(config)
+
+
+def test_advice_is_to_change_what_may_be_at_fault(tiny_dataset):
+    config = tiny_config(tiny_dataset, "mlp", learning_rate=0.5, grad_clip_norm=2.0)
+    assert set_up(config).advice == "a learning_rate below 0.5 or a grad_clip_norm below 2.0"
+    config.update(compute_dtype="bfloat16")
+    config.model.normalise = False
+    more = " or model.normalise=True or compute_dtype=float32"
+    assert set_up(config).advice.endswith(f"2.0{more}")

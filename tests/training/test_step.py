@@ -170,6 +170,12 @@ def test_the_rate_rises_and_falls_as_asked(kind):
     np.testing.assert_allclose(rates, [0, 0.25, 0.5, half, end], rtol=1e-5)
 
 
+def test_the_rise_takes_no_more_than_half_of_a_training():
+    schedule = optimizer.make_schedule("linear", 1.0, warmup_steps=100, num_train_steps=10)
+    rates = [float(schedule(step)) for step in (0, 5, 10)]
+    np.testing.assert_allclose(rates, [0, 1, 0.01], rtol=1e-5)
+
+
 def test_a_plateau_lowers_the_rate_again_and_again():
     scores = [1.0, 2.0, 2.0, 1.5, 3.0, 2.9, 2.8, 2.7, 2.6]
     scales = [optimizer.plateau_scale(scores[:n], patience=2, factor=0.5) for n in range(10)]
