@@ -1,6 +1,7 @@
 """A record says whose stems lie in a folder, and whether they are what they were."""
 
 import jax
+import numpy as np
 import pytest
 
 from jaxsep import models
@@ -71,6 +72,12 @@ def test_a_damaged_record_is_one_error(tmp_path, text):
         song_record.read(tmp_path)
 
 
+def test_a_record_that_cannot_be_read_is_the_same_error(tmp_path):
+    (tmp_path / song_record.NAME).mkdir()
+    with pytest.raises(SongRecordError, match="damaged"):
+        song_record.read(tmp_path)
+
+
 def test_a_digest_tells_models_apart():
     def digest(seed=0, **fields):
         masker = models.create("lstm", TINY_STFT, **{"hidden_size": 8, **fields})
@@ -79,3 +86,16 @@ def test_a_digest_tells_models_apart():
     assert digest() == digest()
     others = {digest(), digest(seed=1), digest(hidden_size=16), digest(level_seconds=5.0)}
     assert len(others) == 4
+
+
+def test_a_digest_is_of_names_shapes_types_and_values():
+    masker, values = models.create("mlp", TINY_STFT), np.zeros((2, 3), np.float32)
+    trees = [
+        {"a": values},
+        {"b": values},
+        {"a": {"b": values}},
+        {"a": values.T},
+        {"a": values.view(np.int32)},
+        {"a": values + 1},
+    ]
+    assert len({digest_of(masker, tree) for tree in trees}) == len(trees)
