@@ -186,9 +186,10 @@ def test_no_name_leads_out_of_the_output_folder():
 
 
 def test_long_names_leave_room_for_a_number(tmp_path):
-    songs = [write(tmp_path / str(i) / ("é" * 127), str(i)) for i in range(2)]
-    names = separate(tmp_path / "out", *songs)
-    assert names == ["é" * 120, "é" * 120 + "-2"]
+    for first, letters in (("", 120), ("x", 119)):  # no letter is cut in two
+        songs = [write(tmp_path / f"{i}" / (first + "é" * 127), f"{first}{i}") for i in range(2)]
+        name = first + "é" * letters
+        assert separate(tmp_path / "out", *songs) == [name, f"{name}-2"]
 
 
 def test_bytes_that_are_not_utf_8_become_underscores(tmp_path):
