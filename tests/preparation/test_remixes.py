@@ -81,6 +81,24 @@ def test_remixes_repeat_with_their_key_and_differ_without():
     assert np.abs(first("a")[:frames] - first("b")[:frames]).max() > 0.1
 
 
+def test_vocals_and_accompaniment_are_swapped_and_inverted_independently():
+    left = np.float32([0.1, 0.0]) * np.ones((9000, 1), np.float32)
+    track = {"mixture": 2 * left, "vocals": left, "accompaniment": left}
+    seen = set()
+    for key in "abcdef":
+        for _, magnitudes in remix_magnitudes(track, track, key, tiny_settings(segment_frames=10)):
+            if len(magnitudes["mixture"]) == 10:
+                parts = (magnitudes[name][5, :, 0] for name in ("vocals", "accompaniment"))
+                (vocals, accompaniment), mixture = parts, magnitudes["mixture"][5, :, 0]
+                swaps = bool(vocals[1] > vocals[0]), bool(accompaniment[1] > accompaniment[0])
+                # On the same side they add up, or one is taken from the other.
+                adds_up = mixture.max() > max(vocals.max(), accompaniment.max())
+                seen.add((*swaps, bool(adds_up) if len(set(swaps)) == 1 else None))
+    both = (False, True)
+    beside = {(side, side, adds_up) for side in both for adds_up in both}
+    assert seen == beside | {(side, not side, None) for side in both}
+
+
 def test_remixes_play_vocals_and_accompaniment_at_other_speeds():
     settings = tiny_settings()
     time = np.arange(3 * settings.stft.sample_rate)[:, None] / settings.stft.sample_rate
