@@ -26,6 +26,17 @@ def test_statistics_that_were_changed_are_refused(copy):
             load_dataset(copy).statistics()
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_a_shard_that_is_missing_or_cut_off_is_named(copy, damage):
+    shard = sorted(copy.glob("*.tfrecord*"))[-1]
+    content = shard.read_bytes()
+    shard.unlink()
+    if damage == "cut off":
+        shard.write_bytes(content[:-1])
+    with pytest.raises(DatasetError, match=f"{shard.name}: missing or cut off"):
+        load_dataset(copy)
+
+
 DAMAGES = {
     "no JSON": lambda manifest: "{",
     "a list": lambda manifest: "[]",

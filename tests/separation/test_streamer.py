@@ -22,7 +22,7 @@ def stereo() -> Separator:
 
 def make(channels: int, **fields) -> Separator:
     stft = StftConfig(sample_rate=8000, channels=channels, n_fft=256, hop_length=64)
-    masker = models.create("lstm", stft, hidden_size=8, **fields)
+    masker = models.create("lstm", stft, **{"hidden_size": 8, **fields})
     return Separator(masker, models.init(masker, jax.random.key(0)))
 
 
@@ -86,7 +86,7 @@ def test_a_saved_stream_goes_on_elsewhere(stereo, rate):
         np.testing.assert_allclose(whole, expected[stem], atol=1e-5)
 
 
-@pytest.mark.parametrize("difference", ["rate", "channels", "block_frames", "model"])
+@pytest.mark.parametrize("difference", ["rate", "channels", "block_frames", "layers", "size"])
 def test_the_state_of_another_kind_of_stream_is_refused(stereo, difference):
     fields = {"rate": 8000, "channels": 2, "block_frames": 1}
 
@@ -94,8 +94,9 @@ def test_the_state_of_another_kind_of_stream_is_refused(stereo, difference):
         return jaxsep.Streamer(separator, rate, channels, block_frames=block_frames)
 
     state = stream(**fields).state()
-    if difference == "model":
-        other = stream(make(2, num_layers=2), **fields)
+    models = {"layers": {"num_layers": 2}, "size": {"hidden_size": 6}}
+    if difference in models:
+        other = stream(make(2, **models[difference]), **fields)
     else:
         other = stream(**{**fields, difference: fields[difference] + 1})
     with pytest.raises(ValueError, match="the state is one of"):
