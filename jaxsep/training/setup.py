@@ -202,6 +202,8 @@ def _masker_fields(config: Any) -> dict[str, Any]:
     """Returns the fields of the masker, its targets among them."""
     targets = [name.strip() for name in config.targets.split(",")]
     fields = config.model.to_dict()
+    if "targets" in fields:
+        raise ValueError(f"model.targets={fields['targets']}: set targets, beside model, instead")
     networks = fields.get("networks")
     if networks is None:
         return {**fields, "targets": targets}

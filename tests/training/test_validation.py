@@ -5,6 +5,7 @@ from etils import epath
 
 from jaxsep import sharding
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.models.masker import Traits
 from jaxsep.preparation.prepare import prepare
 from jaxsep.training import validation
 from jaxsep.training.step import make_eval_step
@@ -14,7 +15,7 @@ from tests.helpers import TINY_STFT, tiny_band, tiny_settings
 class ConstantMasker:
     """Gives every bin the same mask."""
 
-    stft, targets = TINY_STFT, ("vocals",)
+    stft, targets, traits = TINY_STFT, ("vocals",), Traits()
 
     def __init__(self, mask: float):
         self._mask = mask
@@ -45,8 +46,10 @@ def test_the_score_is_the_mean_over_tracks_of_energies_over_all_their_segments(t
         mixture.append(10 * np.log10(energy(own, "vocals") / energy(own, "accompaniment")))
     for mask, expected in ((0.0, silence), (1.0, mixture)):
         step = make_eval_step(ConstantMasker(mask), mesh=mesh)
-        found = validation.validate(step, {}, dataset, batch_size=2, mesh=mesh)
-        np.testing.assert_allclose(found, [np.mean(expected), np.mean(mixture)], atol=1e-3)
+        fields = {"targets": ["vocals"], "batch_size": 2, "mesh": mesh}
+        found = validation.validate(step, {}, dataset, **fields)
+        means = [np.mean(expected), np.mean(mixture)]
+        np.testing.assert_allclose([found.sdr, found.sdr_mixture], means, atol=1e-3)
 
 
 def test_the_picture_is_of_the_held_out_segment_with_the_loudest_vocals(
