@@ -170,7 +170,8 @@ def _median_windows(documents: Mapping[str, Mapping[str, Any]], stem: str) -> An
     store = museval.EvalStore(frames_agg="median")
     for track, document in documents.items():
         store.add_track(museval.json2df(document, track))
-    return store.agg_frames_scores().unstack("metric").xs(stem, level="target")
+    medians: Any = store.agg_frames_scores()  # a series of museval's
+    return medians.unstack("metric").xs(stem, level="target")
 
 
 def _whole_table(scores: Scores, stem: str, where: str, average: str) -> Table:
