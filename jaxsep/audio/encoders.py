@@ -5,6 +5,7 @@ changes a WAV file to RF64 once it exceeds 4 GiB. Each encoder has `write` and `
 """
 
 import contextlib
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -34,6 +35,7 @@ class Format(NamedTuple):
       rates: Sample rates that it can hold, in Hz.
       max_channels: Greatest number of channels.
       bytes_per_second: Of each channel, roughly, where it is lossy.
+      loudest: Largest magnitude that its encoder survives, times full scale.
     """
 
     samples: dict[int | None, tuple[str, str]]
@@ -42,6 +44,7 @@ class Format(NamedTuple):
     rates: range | tuple[int, ...] = range(1, 2**31)
     max_channels: int = 8
     bytes_per_second: int | None = None
+    loudest: float = math.inf
 
 
 _PCM = {
@@ -62,6 +65,7 @@ FORMATS = {
         rates=_MPEG_RATES,
         max_channels=2,
         bytes_per_second=16_000,
+        loudest=100.0,  # LAME aborts the process somewhere between 3,000 and 10,000.
     ),
     # Some 260 kbit/s for stereo, as it varies with the music. libvorbis takes no higher rate.
     "ogg": Format(

@@ -125,6 +125,11 @@ class AudioWriter:
       bit_depth: 8, 16, 24 or 32 for integer samples, None for 32-bit float and for lossy formats.
       audio_format: One of `FORMATS`. MP3 and Ogg Vorbis come back at the length that was written.
       layout: Name of the channel layout, see `jaxsep.audio.layouts`; None if it isn't known.
+
+    Attributes:
+      path: The file.
+      bit_depth: As above.
+      num_limited: Samples so far that were too loud for the encoder.
     """
 
     def __init__(
@@ -143,7 +148,7 @@ class AudioWriter:
         self._form = (_FORMATS[audio_format], sample_rate, stored or "", bit_depth)
         self._files = contextlib.ExitStack()
         self._encoder: FfmpegEncoder | LibsndfileEncoder | None = None
-        self._num_written = 0
+        self._num_written = self.num_limited = 0
         self._is_exact = audio_format != "m4a"
 
     def __enter__(self) -> Self:
@@ -160,7 +165,7 @@ class AudioWriter:
         return self._encoder
 
     def write(self, block: np.ndarray) -> None:
-        """Appends float64 [samples, channels].
+        """Appends float64 [samples, channels]; float samples too loud for the encoder are limited.
 
         Raises:
           WriteError: The file can't be made, or the disk is full.
@@ -168,8 +173,9 @@ class AudioWriter:
             bits, over 2**(bit_depth - 1).
         """
         if self.bit_depth is None:
-            samples = block.astype(np.float32)
-            valid = np.isfinite(samples)
+            exact, loudest = block.astype(np.float32), self._form[0].loudest
+            samples, valid = np.clip(exact, -loudest, loudest), np.isfinite(exact)
+            self.num_limited += int(np.count_nonzero(samples != exact))
         else:
             # As integers in the upper bits of int32, which encoders store without scaling.
             samples, step = block * 2.0**31, 2.0 ** (32 - self.bit_depth)

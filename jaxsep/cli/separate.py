@@ -177,5 +177,5 @@ def _separate_song(
     if other := folders.displaced.get(index):
         complain(f"{path}: {other} isn't this song's; its stems are in {folder}")
     if limited:
-        complain(f"{folder}: {limited:,} samples limited; --bit_depth=32f has room for all")
+        complain(f"{folder}: {limited:,} samples limited; --format=wav --bit_depth=32f holds all")
     return 0

@@ -52,7 +52,7 @@ def separate_file(
       report: Called with each of `AudioReader.notes`: what was wrong with the file.
 
     Returns:
-      How many samples had to be limited, see `jaxsep.stems.make_stems`.
+      How many samples had to be limited, see `jaxsep.stems.make_stems` and `AudioWriter`.
 
     Raises:
       OutputExistsError: If stems are there that may not be replaced.
@@ -140,4 +140,4 @@ def _write_stems(
                 writer.write(stem)
             position, limited = position + len(mixture), limited + num_limited
             progress.update(position // rate - progress.n)
-    return position, limited
+    return position, limited + sum(writer.num_limited for writer in writers)

@@ -120,6 +120,16 @@ def test_other_formats_come_back_at_their_length_and_in_place(
     np.testing.assert_allclose(stored[middle], tone[middle], atol=0 if depth else 0.1)
 
 
+@pytest.mark.parametrize(("audio_format", "loudest"), [("mp3", 100), ("ogg", 1e5), ("m4a", 1e5)])
+def test_absurdly_loud_samples_do_not_end_the_process(tmp_path, audio_format, loudest):
+    samples = 1e5 * (-1.0) ** np.arange(44_100)[:, None].repeat(2, axis=1)
+    path = tmp_path / f"a.{audio_format}"
+    with AudioWriter(path, 44_100, 2, None, audio_format=audio_format) as writer:
+        writer.write(samples)
+    assert writer.num_limited == (samples.size if loudest < 1e5 else 0)
+    assert np.abs(read(path)).max() < 10 * loudest
+
+
 @pytest.fixture
 def make_song(tmp_path):
     def make(name="song.wav", sample_rate=44_100, channels=2, subtype="PCM_16"):
