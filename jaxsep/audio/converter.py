@@ -84,6 +84,8 @@ def samples_of(frame: Any) -> np.ndarray:
     if frame.format.is_planar and frame.layout.nb_channels > 7:
         # PyAV 18 reads behind the pointers of more planes.
         [frame] = av.AudioResampler(frame.format.packed).resample(frame)
+    if frame.format.packed.name == "s64":  # which NumPy's side of PyAV doesn't know
+        [frame] = av.AudioResampler("dbl").resample(frame)
     samples = frame.to_ndarray()  # [channels, samples], or [1, samples * channels] if packed.
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
     if samples.dtype.kind == "f":

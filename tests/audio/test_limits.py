@@ -215,6 +215,18 @@ def test_a_codec_that_nobody_knows_is_one_line(tmp_path):
         AudioReader(path)
 
 
+def test_64_bit_integers_are_read_as_floats(tmp_path):
+    path = tmp_path / "long.wav"
+    samples = np.random.default_rng(0).integers(-(2**31), 2**31, (500, 2))
+    fields = (b"fmt ", 16, 1, 2, RATE, RATE * 16, 16, 64)
+    sound = (samples << 32).astype("<i8").tobytes()
+    chunks = struct.pack("<4sIHHIIHH", *fields) + struct.pack("<4sI", b"data", len(sound)) + sound
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    stored, notes = read_all(path)
+    np.testing.assert_array_equal(stored, samples / 2.0**31)
+    assert not notes
+
+
 def test_a_track_that_cannot_be_decoded_gives_way_to_one_that_can(tmp_path):
     path = tmp_path / "a.mkv"
     encode(path, tones([300, 300]), tones([500, 500]), codec="pcm_s16le")
