@@ -101,6 +101,9 @@ def read_json(path: epath.PathLike, *, allow_nan: bool = False) -> Any:
     try:
         if path.stat().length > LARGEST_JSON:
             raise ValueError(f"larger than {LARGEST_JSON:,} bytes")
+        # A pipe would be waited for without end. (Buckets, which `os` doesn't know, have none.)
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("not a file")
         return parse_json(path.read_bytes(), allow_nan=allow_nan)
     except ValueError as error:
         raise OSError(f"{path}: damaged, not JSON ({error})") from error

@@ -1,6 +1,7 @@
 """JSON of others is read within limits, or refused in one line."""
 
 import math
+import os
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_json_of_others_is_refused_in_one_line(tmp_path, text, reason):
         read_json(path)
     assert str(refusal.value).startswith(f"{path}: damaged, not JSON")
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    (tmp_path / "a.json").symlink_to(os.devnull)  # like a pipe, which would be waited for
+    with pytest.raises(OSError, match="not a file"):
+        read_json(tmp_path / "a.json")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
