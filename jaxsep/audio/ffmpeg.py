@@ -26,7 +26,7 @@ from jaxsep.audio.track import AudioError, Sound, Track, UnknownFormatError, che
 _WITH_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _MPEG_AUDIO = ("mp1", "mp2", "mp3")
 # Formats whose header tells the length exactly, so that a missing end is noticed.
-_EXACT = ("w64", "aiff", "flac", "caf", "mov", "wv", "tta")
+_EXACT = ("w64", "aiff", "flac", "caf", "mov", "wv", "tta", "au")
 _SHORTER = Fraction(1, 10)  # seconds that an end may be missing without a note
 _MOST_HELD = 64  # frames that wait for a time stamp
 

@@ -26,11 +26,14 @@ class Link(Part):
       is_damaged: Whether pages are damaged or missing.
 
     Attributes:
+      is_damaged: Whether pages are damaged or missing.
       is_music: Whether it is an undamaged stream of Vorbis or Opus, and nothing else.
+      is_cut_off: Whether its last page ends before it should.
     """
 
     def __init__(self, file: Any, start: int, stop: int, codecs: list[bytes], is_damaged: bool):
         super().__init__(file, start, stop)
+        self.is_cut_off = False
         self.is_damaged = is_damaged
         known = len(codecs) == 1 and codecs[0].startswith((b"\x01vorbis", b"OpusHead"))
         self.is_music = known and not is_damaged
@@ -47,14 +50,16 @@ def links(file: Any) -> list[Link]:
     codecs: list[list[bytes]] = [[]]
     damaged: set[int] = set()  # numbers of links
     numbers: dict[bytes, int] = {}  # that the next page of each stream should have
-    position, failures, was_first = 0, 0, True
+    position, failures, was_first, is_cut_off = 0, 0, True, False
     while position < size and failures < _MOST_DAMAGED and len(starts) < _MOST_LINKS:
         page = _read_page(file, position)
         if not _is_intact(page):
-            if position + len(page) < size:  # The last page may be cut off.
+            if position + len(page) < size:
                 damaged.add(len(starts) - 1)
+            is_cut_off |= position + len(page) == size and page.startswith(_CAPTURE)
             position, failures = _find_page(file, position + 1, size), failures + 1
             continue
+        is_cut_off = False
         is_first = bool(page[5] & _FIRST_PAGE)
         if is_first and not was_first:
             starts.append(position)
@@ -69,10 +74,12 @@ def links(file: Any) -> list[Link]:
         was_first = is_first
         position += len(page)
     stops = [*starts[1:], size]
-    return [
+    found = [
         Link(file, start, stop, codecs[index], index in damaged)
         for index, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
+    found[-1].is_cut_off = is_cut_off
+    return found
 
 
 def _read_page(file: Any, position: int) -> bytes:

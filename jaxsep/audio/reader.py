@@ -176,6 +176,9 @@ class AudioReader:
         self.notes += [*timeline.notes(), *converter.notes]
         if len(self._links) == 1:
             self.notes += self._track.end_notes(timeline.position)
+        last = self._links[-1]
+        if isinstance(last, ogg.Link) and last.is_cut_off:
+            self.notes.append(f"cut off: ends at {float(timeline.position):.2f} s")
 
 
 def _open(path: str | os.PathLike[str]) -> Any:

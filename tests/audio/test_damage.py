@@ -75,7 +75,7 @@ def test_what_programs_put_behind_the_sound_is_no_sound(tmp_path, tail):
     assert not notes
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.mp3", "a.au"])
 def test_a_file_that_was_cut_off_is_read_up_to_there_and_noted(tmp_path, name):
     soundfile.write(tmp_path / name, noise(), RATE)
     content = (tmp_path / name).read_bytes()
@@ -85,6 +85,22 @@ def test_a_file_that_was_cut_off_is_read_up_to_there_and_noted(tmp_path, name):
     assert note.startswith("cut off: ends at ") and note.endswith(" s of 4.00 s")
     with pytest.raises(AudioError, match="cut off"):
         read_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("links", [1, 2])
+def test_an_ogg_file_that_was_cut_off_is_noted(tmp_path, subtype, links):
+    rate = 48_000
+    file = io.BytesIO()
+    soundfile.write(file, noise(), rate, subtype, format="OGG")
+    content = file.getvalue()
+    path = tmp_path / "a.ogg"
+    path.write_bytes(content * links)
+    assert not read_all(path)[1]
+    path.write_bytes(content * (links - 1) + content[: len(content) // 2])
+    samples, [note] = read_all(path)
+    assert note == f"cut off: ends at {len(samples) / rate:.2f} s"
+    assert 0.2 < len(samples) / rate / (len(noise()) / rate) - (links - 1) < 0.6
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus"])
