@@ -8,11 +8,14 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+# Whole numbers from these on: resampling to a lower rate would take gigabytes.
+LEAST = {"sample_rate": 1_000}
 # Whole numbers up to these, and all others up to `LARGEST`: what is larger would take all memory,
 # or for ever to compile.
 MOST = {"num_layers": 64, "unroll": 64, "sample_rate": 1_000_000, "channels": 64, "n_fft": 2**17}
 LARGEST = 2**16
 LARGEST_FLOAT = 1e9
+MOST_ITEMS = 32  # in a list or a dict, such as of networks, each of which is traced and compiled
 FLAX = ("parent", "name")  # fields that it adds to a module
 # Names of targets become those of files.
 NAME = re.compile(r"\w[\w-]{0,63}")
@@ -50,12 +53,14 @@ def _unmet(field: dataclasses.Field, kind: Any, value: Any) -> str | None:
     if origin is typing.Literal:
         fits, wanted = value in arguments, f"one of {', '.join(map(str, arguments))}"
     elif origin is tuple:
-        fits, wanted = isinstance(value, tuple | list), "a list"
+        fits = isinstance(value, tuple | list) and len(value) <= MOST_ITEMS
+        wanted = f"a list of at most {MOST_ITEMS}"
         for item in value if fits else ():
             if reason := _unmet(field, arguments[0], item):
                 return f"a list, each {reason}"
     elif origin is Mapping:
-        fits, wanted = isinstance(value, Mapping) and all(map(_is_name, value)), "a dict by name"
+        fits = isinstance(value, Mapping) and len(value) <= MOST_ITEMS
+        fits, wanted = fits and all(map(_is_name, value)), f"a dict of at most {MOST_ITEMS} names"
         for item in value.values() if fits else ():
             if reason := _unmet(field, arguments[1], item):
                 return f"a dict, each value {reason}"
@@ -66,7 +71,8 @@ def _unmet(field: dataclasses.Field, kind: Any, value: Any) -> str | None:
     elif kind is bool:
         fits, wanted = isinstance(value, bool), "true or false"
     elif kind is int:
-        least, most = int(field.default != 0), MOST.get(field.name, LARGEST)
+        least = LEAST.get(field.name, int(field.default != 0))
+        most = MOST.get(field.name, LARGEST)
         fits = type(value) is int and least <= value <= most
         wanted = f"a whole number from {least} to {most}"
     elif kind is float:

@@ -8,8 +8,9 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 
@@ -87,6 +88,41 @@ def new_folder(path: epath.PathLike) -> Iterator[epath.Path]:
             part.rmtree()
 
 
+def read_bytes(path: epath.Path, most: int) -> bytes:
+    """Reads a file, which may be anybody's, into memory.
+
+    Args:
+      path: Path of the file.
+      most: Bytes that it may have.
+
+    Raises:
+      OSError: The file can't be read, or is no ordinary one.
+      ValueError: It is larger.
+    """
+    if is_remote(path):
+        if path.stat().length > most:
+            raise ValueError(f"larger than {most:,} bytes")
+        return path.read_bytes()
+    with open_ordinary(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"larger than {most:,} bytes")
+        return file.read(size)
+
+
+def open_ordinary(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Opens a file to read it, unless it is a device or a pipe, which may never end.
+
+    A folder from a stranger can hold these, and links to them.
+
+    Raises:
+      OSError: The file can't be opened, or is no ordinary one.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "no ordinary file", os.fspath(path))
+    return open(path, "rb")
+
+
 def read_json(path: epath.PathLike, *, allow_nan: bool = False) -> Any:
     """Reads a JSON file, which may be anybody's.
 
@@ -99,12 +135,7 @@ def read_json(path: epath.PathLike, *, allow_nan: bool = False) -> Any:
     """
     path = epath.Path(path)
     try:
-        if path.stat().length > LARGEST_JSON:
-            raise ValueError(f"larger than {LARGEST_JSON:,} bytes")
-        # A pipe would be waited for without end. (Buckets, which `os` doesn't know, have none.)
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ValueError("not a file")
-        return parse_json(path.read_bytes(), allow_nan=allow_nan)
+        return parse_json(read_bytes(path, LARGEST_JSON), allow_nan=allow_nan)
     except ValueError as error:
         raise OSError(f"{path}: damaged, not JSON ({error})") from error
 
@@ -156,15 +187,27 @@ def _depth(value: Any) -> int:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file, read in blocks; hexadecimal."""
-    with open(path, "rb") as file:
+    """Returns the SHA-256 of an ordinary file, read in blocks; hexadecimal."""
+    with open_ordinary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def absolute(path: epath.PathLike) -> epath.Path:
-    """Makes a local path absolute, as Orbax wants it; a bucket's stays as it is."""
-    path = epath.Path(path)
-    return path if is_remote(path) else path.absolute()
+def locate(path: epath.PathLike) -> epath.Path:
+    """Makes a local path absolute, as Orbax wants it; a bucket's stays as it is.
+
+    Raises:
+      OSError: It is an address of a kind that can't be opened here; the message names it.
+    """
+    try:
+        located = epath.Path(path)
+        if not is_remote(located):
+            return located.absolute()
+        located.exists()  # needs the package for such addresses
+    except KeyError as error:  # epath knows no such addresses
+        raise OSError(f"{path}: addresses that begin so can't be opened; use a folder") from error
+    except ImportError as error:
+        raise OSError(f"{path}: can't be opened ({error})") from error
+    return located
 
 
 def is_remote(path: epath.PathLike) -> bool:

@@ -1,4 +1,4 @@
-"""JSON of others is read within limits, or refused in one line."""
+"""Files of others are read within limits, or refused in one line."""
 
 import math
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 
 from jaxsep import files
-from jaxsep.files import read_json
+from jaxsep.files import read_json, sha256_of
 
 REFUSED = {
     "deep lists": ("[" * 200_000, "more than 100"),
@@ -53,6 +53,24 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     path.write_text("[123456789]")
     with pytest.raises(OSError, match="larger than 10 bytes"):
         read_json(path)
+
+
+@pytest.mark.parametrize("read", [read_json, sha256_of])
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", None])
+def test_devices_and_pipes_are_not_read(tmp_path, read, device):
+    path = tmp_path / "a.json"
+    if device:
+        path.symlink_to(device)
+    else:
+        os.mkfifo(path)  # nobody writes to it
+    with pytest.raises(OSError, match="no ordinary file"):
+        read(path)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path):
+    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "link").symlink_to("a.json")
+    assert read_json(tmp_path / "link") == [1]
 
 
 def test_all_else_comes_back(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from jaxsep.console import first_line
 from jaxsep.convert.pickle_stand_ins import PickledArray, Tensor, UnsafePickleError
 from jaxsep.convert.safe_pickle import load
+from jaxsep.files import open_ordinary
 
 # What PyTorch's files before version 1.6 begin with: two pickles of these numbers.
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -38,7 +39,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       UnsafePickleError: There is anything else in it; the message names file and reason.
       OSError: It can't be opened.
     """
-    with open(path, "rb") as file:
+    with open_ordinary(path) as file:
         try:
             return _read(file)
         except Exception as error:  # a damaged pickle raises any kind
@@ -58,7 +59,11 @@ def _read(file: IO[bytes]) -> dict[str, np.ndarray]:
             arrays, blocks = _read_legacy(file, size)
         else:
             arrays, blocks = _arrays_in(tree), {}
-    return {name: array.read(blocks) for name, array in arrays.items()}
+    values = {name: array.read(blocks) for name, array in arrays.items()}
+    # Many can be views of one block, but whoever uses them copies each.
+    if sum(value.nbytes for value in values.values()) > size:
+        raise UnsafePickleError("its arrays are larger than the file")
+    return values
 
 
 def _arrays_in(tree: Any) -> dict[str, PickledArray | Tensor]:
@@ -82,8 +87,11 @@ def _keys(arrays: dict[str, PickledArray | Tensor]) -> Collection[str]:
 
 def _read_zip(archive: zipfile.ZipFile, size: int) -> tuple[dict[str, Any], Blocks]:
     """Reads a pickle `NAME/data.pkl`, and the storages `NAME/data/KEY`."""
-    # Neither packed nor sharing bytes: what it holds is no larger than the file.
-    if sum(info.file_size for info in archive.infolist()) > size:
+    # PyTorch never packs, and what is packed may be endless, whatever size the archive states.
+    members = archive.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+        raise UnsafePickleError("it is a packed zip file")
+    if sum(info.file_size for info in members) > size:  # members that share bytes
         raise UnsafePickleError("it holds more than its size")
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:

@@ -20,7 +20,7 @@ from flax import traverse_util
 
 from jaxsep import models
 from jaxsep.console import first_line
-from jaxsep.files import read_json, write_bytes, write_json
+from jaxsep.files import read_bytes, read_json, write_bytes, write_json
 from jaxsep.models.masker import Masker
 from jaxsep.stft_config import StftConfig
 from jaxsep.version import __version__
@@ -215,9 +215,9 @@ def _read_arrays(
     """Reads the arrays of a model, having compared the file's header with what is wanted."""
     most = MAX_HEADER + sum(leaf.size * leaf.dtype.itemsize for leaf in wanted.values())
     try:
-        if file.stat().length > most:
-            raise ModelError(f"{file}: larger than its model, which has {most:,} bytes at most")
-        content = file.read_bytes()
+        content = read_bytes(file, most)
+    except ValueError as error:
+        raise ModelError(f"{file}: {error}, more than its model has") from error
     except OSError as error:
         raise ModelError(f"{file}: can't be read ({error.strerror or error})") from error
     if hashlib.sha256(content).hexdigest() != checksum:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etils import epath
 
-from jaxsep.files import absolute
+from jaxsep.files import locate
 from jaxsep.models import orbax_reader
 from jaxsep.models.files import Model, ModelError, read_model
 
@@ -28,7 +28,10 @@ def load_model(path: epath.PathLike) -> Model:
     Raises:
       ModelError: If there is no sound model.
     """
-    path = absolute(WEIGHTS / OWN if str(path) == OWN and not Path(OWN).exists() else path)
+    try:
+        path = locate(WEIGHTS / OWN if str(path) == OWN and not Path(OWN).exists() else path)
+    except OSError as error:
+        raise ModelError(str(error)) from error
     if not path.is_dir():
         raise ModelError(
             f"{path}: no such folder; give a model's folder, the workdir of a training or {OWN}"

@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -154,6 +155,9 @@ def _read_arrays(
     """
     import tensorstore  # not needed for other models
 
+    for path in [] if is_remote(item) else Path(item).rglob("*"):
+        if not (path.is_file() or path.is_dir()):  # TensorStore would wait for a pipe
+            raise ModelError(f"{path} is no ordinary file")
     base = f"{item}/" if is_remote(item) else {"driver": "file", "path": f"{item}/"}
     context = tensorstore.Context()  # of all arrays, for they are in the same few files
     stores = {}

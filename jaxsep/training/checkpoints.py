@@ -16,7 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxsep.console import first_line
-from jaxsep.files import absolute
+from jaxsep.files import locate
 from jaxsep.models.files import ModelError, save_model
 from jaxsep.models.load import MODEL
 from jaxsep.models.orbax_reader import (
@@ -48,7 +48,7 @@ class Checkpointer:
     """
 
     def __init__(self, workdir: epath.Path):
-        self._workdir = absolute(workdir)
+        self._workdir = locate(workdir)
         self._folder = self._workdir / FOLDER
         self._scores = {int(p.name): read_score(p) for p in step_folders(self._workdir)}
         options = ocp.CheckpointManagerOptions(

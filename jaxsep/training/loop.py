@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 
 from jaxsep import sharding
-from jaxsep.files import absolute
+from jaxsep.files import locate
 from jaxsep.processes import StopRequest
 from jaxsep.training import optimizer, workdir
 from jaxsep.training.checkpoints import Checkpointer
@@ -76,7 +76,7 @@ def train(
       KeyboardInterrupt: There was a second Ctrl-C.
       OSError: `folder` can't be written.
     """
-    plan, folder = setup.plan, absolute(folder)
+    plan, folder = setup.plan, locate(folder)
     workdir.claim(folder, setup.identity)
     with StopRequest("saving after the steps in hand") as stop:
         with contextlib.ExitStack() as stack:

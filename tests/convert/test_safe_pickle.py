@@ -227,12 +227,45 @@ def test_a_larger_shape_than_the_file_holds_is_refused(tmp_path):
         read_arrays(write(tmp_path / "weights.ckpt", huge))
 
 
-def test_packed_zip_files_are_refused(tmp_path):
-    path = tmp_path / "weights.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("weights/data.pkl", pickle.dumps({"x": np.zeros(100_000)}, 2))
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packed_zip_files_are_refused_whatever_size_they_state(tmp_path, packing):
+    path = write_checkpoint(tmp_path / "weights.pth", weight((6,), (1,), 0))
+    with zipfile.ZipFile(path, "a", packing) as archive:
+        archive.writestr("weights/byteorder", b"little" * 500_000)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\1\2")  # the last member's in the directory
+    content[entry + 24 : entry + 28] = (6).to_bytes(4, "little")  # its size when unpacked
+    tracemalloc.start()
+    with pytest.raises(UnsafePickleError, match="packed zip file"):
+        read_arrays(write(path, bytes(content)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_500_000
+
+
+def test_members_that_share_bytes_are_refused(tmp_path):
+    path = write_checkpoint(tmp_path / "weights.pth", weight((6,), (1,), 0), pad=bytes(1000))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\1\2")
+    for place in (20, 24):
+        content[entry + place : entry + place + 4] = (10_000).to_bytes(4, "little")
     with pytest.raises(UnsafePickleError, match="more than its size"):
-        read_arrays(path)
+        read_arrays(write(path, bytes(content)))
+
+
+def test_arrays_that_are_larger_together_than_the_file_are_refused(tmp_path):
+    path, items = tmp_path / "weights.pth", [text(f"w{i}") + tensor((6,), (1,), 0) for i in "ab"]
+    one, two = b"}(" + items[0] + b"u", b"}(" + b"".join(items) + b"u"
+    for tree, is_refused in ((one, False), (two, True)):
+        tree = tree.replace(b"(K\6t(", b"(J\xa0\x86\1\0t(")  # 100,000 numbers instead of six
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", b"\x80\2" + tree + b".")
+            archive.writestr("weights/data/0", bytes(400_000))
+        if is_refused:
+            with pytest.raises(UnsafePickleError, match="larger than the file"):
+                read_arrays(path)
+        else:
+            assert read_arrays(path)["wa"].shape == (100_000,)
 
 
 def legacy(tree: bytes, **platform: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -263,7 +264,18 @@ def test_a_header_that_lies_is_one_line(folder, content):
 def test_a_file_far_larger_than_its_model_is_not_read(folder):
     with (folder / ARRAYS).open("ab") as file:
         file.truncate(2**40)  # sparse: it takes no room
-    assert "larger than its model" in problem_of(folder)
+    assert "more than its model has" in problem_of(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, ARRAYS])
+@pytest.mark.parametrize("device", ["/dev/zero", None])
+def test_a_device_or_a_pipe_in_a_file_s_place_is_not_read(folder, name, device):
+    (folder / name).unlink()
+    if device:
+        (folder / name).symlink_to(device)
+    else:
+        os.mkfifo(folder / name)
+    assert f"{name}: can't be read (no ordinary file)" in problem_of(folder)
 
 
 def test_a_write_that_ends_between_the_files_leaves_the_old_model_or_none(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -220,3 +221,24 @@ def test_the_config_of_a_training_is_not_taken_for_a_models(tiny_workdir, tmp_pa
     shutil.copy(tiny_workdir / "config.json", tmp_path)
     with pytest.raises(ModelError, match=r"config\.json: not a model's"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("address", ["http://example.com/model", "file:///model", "nothing://x"])
+def test_an_address_that_cannot_be_opened_is_one_line(address):
+    with pytest.raises(ModelError, match="can't be opened") as error:
+        load_model(address)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["manifest.ocdbt", "ocdbt.process_0/manifest.ocdbt"])
+@pytest.mark.parametrize("device", ["/dev/zero", None])
+def test_a_device_or_a_pipe_in_a_checkpoint_is_not_read(workdir, file, device):
+    checkpoint = workdir / "checkpoints" / "4"
+    path = checkpoint / "model" / file
+    path.unlink()
+    if device:
+        path.symlink_to(device)
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ModelError, match=r"manifest\.ocdbt is no ordinary file"):
+        load_model(checkpoint)

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from jaxsep import models, sharding
 from jaxsep.cli import main
-from jaxsep.files import absolute
+from jaxsep.files import locate
 from jaxsep.models.lstm_scan import lstm_scan
 from jaxsep.training import failed_steps, health
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
@@ -244,5 +244,5 @@ def test_a_step_that_is_not_finite_is_left_out_named_and_saved(
     report = json.loads((tmp_path / failed_steps.FOLDER / "3" / failed_steps.REPORT).read_text())
     assert [example["loss"] == "nan" for example in report["examples"]] == [False, True]
     assert report["examples"][1]["track"] in tiny_dataset.track_names("train")
-    _, cause, _ = failed_steps.replay(absolute(tmp_path), 3)
+    _, cause, _ = failed_steps.replay(locate(tmp_path), 3)
     assert cause == report["cause"]
