@@ -6,13 +6,14 @@ A data set is a folder with
   magnitudes of its mixture and stems or, in the other representation, one stem's waveform;
 * `features.json`, `dataset_info.json`: tensorflow-datasets' own metadata;
 * `statistics.json`: per-bin statistics of the training mixtures;
-* `manifest.json`: how it was made and from what. It is written last: without it, the rest is
-  not a data set.
+* `manifest.json`: how it was made and from what, with a checksum of itself. It is written last:
+  without it, the rest is not a data set.
 """
 
 import dataclasses
 import functools
 import hashlib
+import json
 import typing
 from collections.abc import Sequence
 
@@ -20,11 +21,13 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float32
 
-from jaxsep.files import parse_json, read_json
+from jaxsep.files import locate, parse_json, read_bytes, read_json
 from jaxsep.stft_config import StftConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 2**30  # bytes
+CHECKSUM = "checksum"  # key in the manifest: SHA-256 of all else in it; older ones have none
 # What an example holds: magnitudes of mixture and stems, or one stem as it sounds.
 REPRESENTATIONS = MAGNITUDE, WAVEFORM = "magnitude", "waveform"
 INT16_SCALE = 2**15  # full scale of a stored waveform
@@ -251,6 +254,15 @@ class Dataset:
         return {name: np.array(statistics[name], np.float32) for name in STATISTICS_FIELDS}
 
 
+def sign(manifest: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Adds a manifest's checksum to it."""
+    return {**manifest, CHECKSUM: _checksum(manifest)}
+
+
+def _checksum(manifest: dict[str, typing.Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def load_dataset(data_dir: epath.PathLike) -> Dataset:
     """Opens a prepared data set.
 
@@ -258,6 +270,10 @@ def load_dataset(data_dir: epath.PathLike) -> Dataset:
       DatasetError: if there is none at `data_dir`, or one of another format, or a shard is missing
         or of another size than it was.
     """
+    try:
+        locate(data_dir)
+    except OSError as error:
+        raise DatasetError(str(error)) from error
     path = epath.Path(data_dir)
     if not (path / MANIFEST).exists():
         if (path / UNFINISHED).exists():
@@ -266,9 +282,12 @@ def load_dataset(data_dir: epath.PathLike) -> Dataset:
             f"{path}: no prepared data set here; make one with, for example,"
             " python -m data_prep.stems_folder --root=SONGS --output=DATA"
         )
-    text = (path / MANIFEST).read_bytes()
     try:
+        text = read_bytes(path / MANIFEST, LARGEST_MANIFEST)
         manifest = parse_json(text)
+        checksum = manifest.pop(CHECKSUM, None)
+        if checksum not in (None, _checksum(manifest)):
+            raise ValueError("it fails its checksum")
         version = manifest["format_version"]
         dataset = Dataset(path, manifest, hashlib.sha256(text).hexdigest())
         _ = dataset.stft, dataset.targets

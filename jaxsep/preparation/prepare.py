@@ -194,7 +194,7 @@ def _finish(
         "sources": [track for marker in markers.values() for track in marker["tracks"]],
         "skipped": list(skipped.values()),
     }
-    write_json(output / records.MANIFEST, manifest)
+    write_json(output / records.MANIFEST, records.sign(manifest))
 
 
 def _write_tfds_metadata(

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxsep.data.records import MANIFEST, STATISTICS, DatasetError, load_dataset
+from jaxsep.data.records import CHECKSUM, MANIFEST, STATISTICS, DatasetError, load_dataset
 
 
 @pytest.fixture
@@ -51,7 +51,37 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_manifest_is_one_line(copy, damage):
     manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest[CHECKSUM]  # as in older data sets
     (copy / MANIFEST).write_text(damage(manifest))
     with pytest.raises(DatasetError, match=r"manifest\.json: damaged, or not jaxsep's") as error:
         load_dataset(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_a_manifest_that_was_changed_is_refused_or_says_the_same(copy):
+    known = load_dataset(copy).manifest
+    content = (copy / MANIFEST).read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(content), 200):
+        changed = bytearray(content)
+        changed[place] = rng.choice(list(b"0123456789aeiou"))
+        (copy / MANIFEST).write_bytes(changed)
+        try:
+            found = load_dataset(copy).manifest
+        except DatasetError:
+            continue
+        assert {name: found[name] for name in known} == known
+
+
+def test_a_manifest_without_a_checksum_is_an_older_one(copy):
+    manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest[CHECKSUM]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    assert load_dataset(copy).manifest == manifest
+
+
+@pytest.mark.parametrize("address", ["http://example.com/data", "nothing://data"])
+def test_an_address_that_cannot_be_opened_is_one_line(address):
+    with pytest.raises(DatasetError, match="can't be opened") as error:
+        load_dataset(address)
     assert "\n" not in str(error.value)
