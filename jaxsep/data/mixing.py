@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+MOST_DB = 120  # of gains and levels: more is no sound
 # Fields that a target may have of its own.
 PER_TARGET = ("min_db", "max_db", "silent", "alone", "second", "reverb")
 
@@ -63,15 +64,17 @@ class Mixing:
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"mixing.{name}={getattr(self, name)} must be from 0 to 1")
-        for name in ("pan_db", "equaliser_db"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"mixing.{name}={getattr(self, name)} must be 0 or more")
+        for least, names in ((0, ("pan_db", "equaliser_db")), (-MOST_DB, ("min_db", "max_db"))):
+            for name in names:
+                if not least <= getattr(self, name) <= MOST_DB:  # nor may it be NaN
+                    raise ValueError(
+                        f"mixing.{name}={getattr(self, name)} must be from {least} to {MOST_DB}"
+                    )
         if not 1 <= self.speed <= 2:
             raise ValueError(f"mixing.speed={self.speed} must be from 1 to 2")
-        if not -200 <= self.min_db <= self.max_db <= 200:
+        if self.min_db > self.max_db:
             raise ValueError(
-                f"mixing.min_db={self.min_db} must not exceed mixing.max_db={self.max_db}, and both"
-                " be from -200 to 200"
+                f"mixing.min_db={self.min_db} must not exceed mixing.max_db={self.max_db}"
             )
         for target in self.by_target:
             self.of(target)

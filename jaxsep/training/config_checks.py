@@ -1,5 +1,6 @@
 """Which configs can't be trained, and what to try where a training fails."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,8 +10,10 @@ from jaxsep.models.masker import Masker
 from jaxsep.training.losses import Loss
 from jaxsep.training.step import is_complex
 
-AT_LEAST_0 = ("seed", "weight_decay", "warmup_steps", "plateau_patience", "early_stopping_patience")
-AT_LEAST_1 = (
+LARGEST = 2**31 - 1  # that JAX counts up to
+MOST_EXAMPLES = 2**16  # in a batch: more would be gathered for hours before the first step
+FROM_0 = ("seed", "warmup_steps", "plateau_patience", "early_stopping_patience")
+FROM_1 = (
     "num_train_steps",
     "batch_size",
     "grad_accum_steps",
@@ -28,15 +31,17 @@ class ConfigError(Exception):
 
 def check_numbers(config: Any) -> None:
     """Raises ConfigError for numbers that no training can have."""
-    for name in AT_LEAST_1:
-        if config[name] < 1:
-            raise ConfigError(f"{name}={config[name]} must be 1 or more")
-    for name in ("learning_rate", "grad_clip_norm"):
-        if not config[name] > 0:
-            raise ConfigError(f"{name}={config[name]} must be more than 0")
-    for name in AT_LEAST_0:
-        if config[name] < 0:
-            raise ConfigError(f"{name}={config[name]} must be 0 or more")
+    for least, names in ((0, FROM_0), (1, FROM_1)):
+        for name in names:
+            most = MOST_EXAMPLES if name == "batch_size" else LARGEST
+            if not least <= config[name] <= most:
+                raise ConfigError(f"{name}={config[name]} must be from {least} to {most:,}")
+    if not 0 < config.learning_rate < math.inf:
+        raise ConfigError(f"learning_rate={config.learning_rate} must be more than 0, and finite")
+    if not config.grad_clip_norm > 0:
+        raise ConfigError(f"grad_clip_norm={config.grad_clip_norm} must be more than 0")
+    if not 0 <= config.weight_decay < math.inf:
+        raise ConfigError(f"weight_decay={config.weight_decay} must be 0 or more, and finite")
     for name in ("ema_decay", "plateau_factor", "adam_b1", "adam_b2"):
         if not 0 <= config[name] < 1:
             raise ConfigError(f"{name}={config[name]} must be at least 0 and less than 1")
