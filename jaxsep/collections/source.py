@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.audio.reader import AudioError, AudioReader
+from jaxsep.console import printable
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.15
@@ -27,7 +28,7 @@ class Track:
     """A song of a collection, not yet read.
 
     Attributes:
-      name: Name, unique in its split.
+      name: Name, unique in its split; made `printable`, for it is stored as text and shown.
       split: One of `SPLITS`.
       seconds: Length that the files' headers claim; for planning only.
       files: Paths of its files, relative to the collection's root.
@@ -37,6 +38,9 @@ class Track:
     split: str
     seconds: float
     files: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", printable(self.name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Source(typing.Protocol):
 def audio_seconds(files: Iterable[Path]) -> float:
     """Returns the longest duration that the files' headers promise; 0 for what can't be read."""
     longest = 0.0
-    for file in files:
+    for file in filter(Path.is_file, files):  # a pipe would be waited for
         try:
             with AudioReader(file) as reader:
                 longest = max(longest, (reader.num_samples or 0) / reader.sample_rate)

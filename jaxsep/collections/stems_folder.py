@@ -75,6 +75,8 @@ class StemsFolder:
                 )
             if stem in waveforms:
                 raise TrackError(f"has two files for the stem {stem!r}")
+            if not (self.root / file).is_file():
+                raise TrackError(f"has {Path(file).name}, which is no ordinary file; take it out")
             try:
                 waveforms[stem], rates[stem] = read_audio(self.root / file)
             except AudioError as error:

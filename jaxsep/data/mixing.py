@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-MOST_DB = 120  # of gains and levels: more is no sound
+MOST_DB = 60  # of gains and levels; more is a slip of the pen
 # Fields that a target may have of its own.
 PER_TARGET = ("min_db", "max_db", "silent", "alone", "second", "reverb")
 

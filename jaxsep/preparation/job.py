@@ -20,7 +20,7 @@ def describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dic
             track.name,
             track.split,
             track.seconds,
-            [[file, (root / file).stat().st_size] for file in track.files],
+            [[file, _size(root / file)] for file in track.files],
         ]
         for track in tracks
     ]
@@ -33,6 +33,10 @@ def describe_job(source: Source, settings: Settings, tracks: list[Track]) -> dic
         ),
         "tracks_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
     }
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0  # what is none is said by its track
 
 
 def _differences(there: dict[str, Any], wanted: dict[str, Any]) -> str:

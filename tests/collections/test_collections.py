@@ -1,6 +1,7 @@
 """The collections that can be prepared, each from files as its users have them."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,12 @@ from jaxsep.collections.mir1k import Mir1k
 from jaxsep.collections.musdb18 import STEMS, Musdb18
 from jaxsep.collections.source import TrackError
 from jaxsep.collections.stems_folder import StemsFolder
+from jaxsep.data.records import ExampleCodec
+from jaxsep.data.tfrecord import RecordSource
+from jaxsep.preparation.examples import Settings
+from jaxsep.preparation.job import describe_job
+from jaxsep.preparation.shards import Group, write_group
+from tests.helpers import TINY_STFT
 
 RATE = 8000
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg program")
@@ -114,6 +121,37 @@ def test_stems_folder_cuts_stems_to_one_length_when_asked_to(tmp_path):
     assert prepare(*arguments).returncode == 0
     manifest = json.loads((tmp_path / "cut" / "manifest.json").read_text())
     assert manifest["splits"]["train"]["seconds"] == 1.0
+
+
+def test_stems_folder_waits_for_no_pipe_and_names_what_is_no_file(tmp_path):
+    for track in ("a", "b", "c"):
+        write(tmp_path / "train" / track / "vocals.wav")
+    os.mkfifo(tmp_path / "train" / "a" / "bass.wav")
+    (tmp_path / "train" / "b" / "bass.wav").symlink_to("bass.wav")
+    (tmp_path / "train" / "c" / "bass.wav").symlink_to("/dev/zero")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    settings = Settings(TINY_STFT, ("vocals", "accompaniment"), 16, 0, 0)
+    assert describe_job(source, settings, source.tracks())["name"] == "mine"
+    for track in source.tracks():
+        with pytest.raises(TrackError, match=r"has bass\.wav, which is no ordinary file"):
+            source.load(track)
+
+
+def test_a_track_of_any_bytes_has_a_name_that_can_be_stored_and_shown(tmp_path):
+    for name in (b"a\xff", b"b\n\x1b[1m"):
+        for stem in ("vocals", "accompaniment"):
+            write(tmp_path / "train" / "song" / f"{stem}.wav")
+        (tmp_path / "train" / "song").rename(tmp_path / "train" / os.fsdecode(name))
+    source = StemsFolder(tmp_path, "mine", "mine")
+    tracks = sorted(source.tracks(), key=lambda track: track.name)
+    assert [track.name for track in tracks] == ["a\\udcff", "b\\n\\x1b[1m"]
+    settings = Settings(TINY_STFT, ("vocals", "accompaniment"), 16, 0, 0)
+    for number, track in enumerate(tracks):
+        group = Group(str(number), "train", 0, ((track, None),))
+        write_group(source, tmp_path, settings, group, False)
+        written = RecordSource([tmp_path / f"{number}-000.tfrecord"])
+        codec = ExampleCodec(TINY_STFT, settings.targets)
+        assert codec.decode(written[0])["track"] == track.name
 
 
 @pytest.mark.parametrize("layout", ["splits", "flat"])
