@@ -12,10 +12,10 @@ from etils import epath
 from jaxsep.audio.reader import AudioError
 from jaxsep.cli import demo
 from jaxsep.collections.source import PreparationError
-from jaxsep.console import first_line
+from jaxsep.console import first_line, printable
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
-from jaxsep.files import is_remote
+from jaxsep.files import is_remote, locate
 from jaxsep.models.files import ModelError
 from jaxsep.training import loop
 from jaxsep.training.config_checks import ConfigError
@@ -82,12 +82,10 @@ def train(config: Any, workdir: str | None) -> int:
         print("no data set named (--config.data_dir=...): training on the built-in band")
         targets = [target.strip() for target in config.targets.split(",")]
         config.data_dir = str(demo.prepare_band(targets, config.demo_representation))
-    folder = epath.Path(
-        workdir or f"workdirs/{config.model.name}-{epath.Path(config.data_dir).name}"
-    )
+    folder = _workdir(workdir or f"workdirs/{config.model.name}-{Path(config.data_dir).name}")
     is_main = jax.process_index() == 0
     if is_main:
-        print(f"workdir: {folder}")
+        print(printable(f"workdir: {folder}"))
     summary = loop.train_and_evaluate(config, folder)
     if is_main:
         print(describe(summary, folder))
@@ -96,6 +94,14 @@ def train(config: Any, workdir: str | None) -> int:
     if use_band and summary["ended"] in (FINISHED, STOPPED_EARLY) and not is_remote(folder):
         print(demo.separate_example(Path(folder)))
     return 0
+
+
+def _workdir(path: str) -> epath.Path:
+    try:
+        locate(path)
+    except OSError as error:
+        raise ConfigError(f"--workdir={error}") from error
+    return epath.Path(path)
 
 
 def describe(summary: dict[str, Any], workdir: epath.Path) -> str:
@@ -130,11 +136,11 @@ def describe(summary: dict[str, Any], workdir: epath.Path) -> str:
         lines.append(f"picture: {workdir / 'spectrograms.png'}")
     elif summary["ended"] != DIVERGED:
         lines.append("the same command goes on from there")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def fail(code: int, message: str) -> int:
-    print("train.py:", message, file=sys.stderr)
+    print("train.py:", printable(message), file=sys.stderr)
     return code
 
 

@@ -99,7 +99,7 @@ def run(parser: argparse.ArgumentParser, make_source) -> int:
         return _fail(parser, 1, f"{error}; run the command again to finish the job")
     except KeyboardInterrupt:
         return _fail(parser, 130, "interrupted; run the command again to finish the job")
-    print(summarise(dataset))
+    print("\n".join(map(printable, summarise(dataset))))
     return 0
 
 
@@ -143,7 +143,7 @@ def _fail(parser: argparse.ArgumentParser, code: int, message: str) -> int:
     return code
 
 
-def summarise(dataset: Dataset) -> str:
+def summarise(dataset: Dataset) -> list[str]:
     """Says what is in a data set, in a few lines."""
     lines = [f"data set: {dataset.path}"]
     for split, info in dataset.manifest["splits"].items():
@@ -155,4 +155,4 @@ def summarise(dataset: Dataset) -> str:
         lines.append("  no validation split: training will have no held-out score")
     for skip in dataset.manifest["skipped"]:
         lines.append(f"  skipped {skip['track']} because of {skip['reason']}")
-    return "\n".join(lines)
+    return lines

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from etils import epath
+
+from jaxsep.cli import train
 
 
 def run_train(*arguments: str):
@@ -40,3 +43,13 @@ def test_wrong_usage_is_one_line_and_code_2(tiny_dataset, tmp_path, arguments, m
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1 and message in result.stderr
     assert not (tmp_path / "workdir").exists()
+
+
+def test_names_are_safe_to_show(capsys):
+    assert train.fail(2, "a\n\x1b[31m\udcff: no such folder") == 2
+    assert capsys.readouterr().err == "train.py: a\\n\\x1b[31m\\udcff: no such folder\n"
+    summary = dict.fromkeys(("seconds", "examples_per_second", "data_wait", "clipped"), 0.0)
+    summary |= dict.fromkeys(("sdr", "sdr_mixture", "checkpoint"))
+    summary |= {"ended": "finished", "steps": 1, "num_train_steps": 1, "skipped_steps": 0}
+    *_, picture = train.describe(summary, epath.Path("a\x1b\nb")).splitlines()
+    assert picture == "picture: a\\x1b\\nb/spectrograms.png"

@@ -19,6 +19,7 @@ from filelock import FileLock
 from jaxsep.collections.source import PreparationError, Song, Track, TrackError, hold_out
 from jaxsep.data.records import DatasetError, load_dataset
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.preparation import command
 from jaxsep.preparation.examples import remix_magnitudes, segment_magnitudes, to_format
 from jaxsep.preparation.prepare import prepare
 from tests.helpers import RATE, TINY_STFT, tiny_band, tiny_settings, tones
@@ -291,3 +292,11 @@ def test_tensorflow_datasets_reads_the_folder(tiny_dataset):
 def test_the_manifest_names_no_folder_of_this_machine(tiny_dataset):
     text = json.dumps(tiny_dataset.manifest)
     assert str(Path.home()) not in text and "/tmp" not in text
+
+
+def test_names_are_safe_to_show(tiny_dataset, monkeypatch, capsys):
+    dataset = dataclasses.replace(tiny_dataset, path=Path("a\n\x1b[31m\udcff"))
+    monkeypatch.setattr(command, "prepare", lambda *_, **options: dataset)
+    monkeypatch.setattr("sys.argv", ["prepare", "--output=out"])
+    assert command.run(command.make_parser(""), lambda args: None) == 0
+    assert capsys.readouterr().out.startswith("data set: a\\n\\x1b[31m\\udcff\n  train: ")
