@@ -38,6 +38,7 @@ def choose(targets: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str,
     """
     if wanted is None:
         return (*targets, ACCOMPANIMENT) if len(targets) == 1 else targets
+    wanted = tuple(wanted)
     there = tuple(dict.fromkeys((*targets, *complements(targets), RESIDUAL)))
     unknown = [stem for stem in wanted if stem not in there]
     if unknown or not wanted:

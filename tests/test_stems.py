@@ -41,6 +41,10 @@ def test_a_stem_that_a_model_has_not_is_refused_with_those_it_has():
         choose(FOUR, [])
 
 
+def test_stems_may_be_named_by_any_iterable():
+    assert choose(FOUR, iter(["bass", "vocals", "bass"])) == ("bass", "vocals")
+
+
 def test_only_what_stems_are_made_of_is_needed():
     assert needed_targets(FOUR, ("accompaniment", "bass")) == ("vocals", "bass")
     assert needed_targets(FOUR, ("no_drums", "bass")) == ("drums", "bass")

@@ -245,7 +245,7 @@ class Separator:
             stft=self.stft,
             targets=self._masker.targets,
             windows=windows,
-            sample_rate=sample_rate,
+            sample_rate=int(sample_rate),
             channels=channels,
             mono_gain=self._masker.traits.mono_gain,
         )

@@ -73,6 +73,11 @@ def test_rates_that_cannot_be_are_refused(separator, rate):
         separator(noise(10), rate)
 
 
+def test_a_whole_rate_may_be_a_float(separator):
+    stems = separator(noise(500), 7919.0)
+    np.testing.assert_array_equal(stems["vocals"], separator(noise(500), 7919)["vocals"])
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"channels": 0}, {"channels": 10_000}, {"block_frames": 0}, {"block_frames": 10**9}],
