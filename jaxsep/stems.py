@@ -1,6 +1,6 @@
 """The stems that a model gives: its targets, and what they leave of the mixture. Needs no JAX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def complements(targets: Sequence[str]) -> dict[str, str]:
     return {stem: target for stem, target in found.items() if stem not in targets}
 
 
-def choose(targets: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+def choose(targets: tuple[str, ...], wanted: Iterable[str] | None) -> tuple[str, ...]:
     """Returns the stems that a separator is to give.
 
     Args:

@@ -3,6 +3,7 @@
 import argparse
 
 from jaxsep.cli.options import USAGE_ERROR, CommandError, ending, writing
+from jaxsep.console import printable
 
 
 def add(commands) -> None:
@@ -33,14 +34,15 @@ def run(args: argparse.Namespace) -> int:
         if args.replay is not None:
             layers, cause, report = failed_steps.replay(workdir, args.replay)
             health_report.print_layers(layers, f"step {args.replay}, replayed")
-            print("then:", report["cause"] or "nothing found when repeated")
+            print("then:", printable(report["cause"] or "nothing found when repeated"))
             print("now: ", cause or "nothing is wrong")
             return 0
         steps = health_report.read_metrics(workdir)
         reports = failed_steps.list_reports(workdir)
     health_report.print_metrics(steps)
     for report in reports:
-        print(f"step {report['step']} failed: {report['cause']} (--replay={report['step']})")
+        step, cause = report["step"], printable(report["cause"])
+        print(f"step {step} failed: {cause} (--replay={step})")
     looks = {step: layers for step in steps if (layers := health_report.layers_at(steps[step]))}
     if not looks or args.step not in (None, *looks):
         there = f"there are {', '.join(map(str, sorted(looks)))}" if looks else "there is none yet"
@@ -50,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
     picture = workdir / "health.png"
     with writing(picture):
         figures.save_health(picture, looks, title=str(workdir))
-    print("picture:", picture)
+    print("picture:", printable(picture))
     return 0

@@ -82,9 +82,21 @@ def investigate(
 
 
 def list_reports(workdir: epath.Path) -> list[dict[str, Any]]:
-    """Returns the reports of a training's failed steps, in their order."""
+    """Returns the reports of a training's failed steps, in their order.
+
+    Raises:
+      OSError: One is damaged.
+    """
     files = (workdir / FOLDER).glob(f"*/{REPORT}") if (workdir / FOLDER).is_dir() else ()
-    return sorted(map(read_json, files), key=lambda report: report["step"])
+    return sorted(map(_read_report, files), key=lambda report: report["step"])
+
+
+def _read_report(file: epath.Path) -> dict[str, Any]:
+    report = read_json(file)
+    match report:
+        case {"step": int(), "cause": str() | None}:
+            return report
+    raise OSError(f"{file}: damaged, no report of a failed step")
 
 
 def replay(
@@ -106,18 +118,19 @@ def replay(
         there = f"there are {', '.join(map(str, reports))}" if reports else "there are none"
         raise ReplayError(f"{folder}: no failed step saved; {there}")
     _, variables, info = load_model(folder / MODEL)
-    config = info.training
-    masker = models.create(stft=info.stft, dtype=config["compute_dtype"], **info.masker)
-    parts = _load_shares(folder)
-    batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
-    mesh = sharding.make_mesh(jax.local_devices()[:1])
-    examine = health.make_examine(
-        masker,
-        loss=Loss(config["loss"]),
-        mesh=mesh,
-        grad_accum_steps=config["grad_accum_steps"],
-        seed=config["seed"],
-    )
+    config, parts = info.training, _load_shares(folder)
+    try:
+        masker = models.create(stft=info.stft, dtype=config["compute_dtype"], **info.masker)
+        batch = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
+        examine = health.make_examine(
+            masker,
+            loss=Loss(config["loss"]),
+            mesh=sharding.make_mesh(jax.local_devices()[:1]),
+            grad_accum_steps=config["grad_accum_steps"],
+            seed=config["seed"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReplayError(f"{folder}: damaged ({error!r})") from error
     params, statistics = variables["params"], variables["statistics"]
     found = jax.device_get(examine(params, params, statistics, batch, step - 1))
     order = health.layer_names(masker)

@@ -1,7 +1,7 @@
 """What `jaxsep health` shows: the latest numbers of each layer as a table, all as a picture."""
 
-import json
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxsep.console import printable
+from jaxsep.files import parse_json
 from jaxsep.training import health
 from jaxsep.training.log import HEALTH, METRICS
 
@@ -44,13 +46,13 @@ def read_metrics(workdir: epath.Path) -> dict[int, dict[str, float]]:
     if not file.exists():
         raise NoMetricsError(f"{workdir}: no {METRICS} in it; give the workdir of a training")
     steps: dict[int, dict[str, float]] = {}
-    for line in file.read_text().splitlines():
+    for line in file.read_bytes().splitlines():
         try:
-            numbers = json.loads(line)
-            step = numbers.pop("step")
+            numbers = parse_json(line)
+            step = operator.index(numbers.pop("step"))
+            numbers = {n: math.nan if v is None else float(v) for n, v in numbers.items()}
         except (ValueError, KeyError, AttributeError, TypeError):
-            continue  # a line cut off when the process was killed
-        numbers = {name: math.nan if v is None else v for name, v in numbers.items()}
+            continue  # a line cut off when the process was killed, or damaged
         steps.setdefault(step, {}).update(numbers)
     return steps
 
@@ -63,16 +65,17 @@ def layers_at(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """
     layers: dict[str, dict[str, float]] = {}
     for name, value in numbers.items():
-        if name.startswith(f"{HEALTH}/"):
-            _, layer, number = name.split("/")
-            layers.setdefault(layer, {})[number] = value
+        match name.split("/"):
+            case [kind, layer, number] if kind == HEALTH:
+                layers.setdefault(layer, {})[number] = value
     return layers
 
 
 def print_metrics(steps: Mapping[int, Mapping[str, float]]) -> None:
     """Prints where a training stands."""
     console = _console()
-    trained = [step for step, numbers in steps.items() if "train/loss" in numbers]
+    needed = {"train/loss", "train/grad_norm", "train/learning_rate"}
+    trained = [step for step, numbers in steps.items() if needed <= numbers.keys()]
     if trained:
         last = steps[max(trained)]
         values = {name.removeprefix("train/"): value for name, value in last.items()}
@@ -105,8 +108,9 @@ def print_layers(layers: Mapping[str, Mapping[str, Any]], title: str) -> None:
             " / ".join(form.format(numbers[name]) for name in names if name in numbers)
             for names, form in COLUMNS.values()
         ]
-        table.add_row(layer, *cells)
-        notes += [f"  {layer}: {', '.join(found)}" for found in [health.remarks(numbers)] if found]
+        name = printable(layer)
+        table.add_row(name, *cells)
+        notes += [f"  {name}: {', '.join(found)}" for found in [health.remarks(numbers)] if found]
     console = _console()
     console.print(table)
     if notes:
@@ -114,6 +118,6 @@ def print_layers(layers: Mapping[str, Mapping[str, Any]], title: str) -> None:
 
 
 def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.width = max(console.width, WIDTH)
     return console

@@ -82,7 +82,7 @@ class TrainLog:
                 if (workdir / METRICS).exists():
                     (self._local / METRICS).write_bytes((workdir / METRICS).read_bytes())
             metrics = self._local / METRICS
-            is_cut_off = metrics.exists() and metrics.read_text()[-1:] not in ("", "\n")
+            is_cut_off = metrics.exists() and metrics.read_bytes()[-1:] not in (b"", b"\n")
             self._file = metrics.open("a")
             if is_cut_off:  # the process was killed
                 self._file.write("\n")

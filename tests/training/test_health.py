@@ -222,6 +222,30 @@ def test_a_line_cut_off_by_a_kill_does_not_matter(broken_run, tmp_path, capsys):
     assert main.main(["health", str(tmp_path)]) == 0
 
 
+def test_damaged_numbers_are_left_out_and_names_are_safe_to_show(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxsep.plots.figures.save_health", lambda *_, **options: None)
+    lines = [
+        b'{"step": 1, "train/loss": 1, "health/a[red]\\u001b[31m/dead": 0.25}',
+        *(b"\xff", b"[1]", b'{"step": []}', b'{"step": 1.5}', b'{"step": 2, "x": "y"}'),
+        b"[" * 9999,
+        b'{"step": 3, "health/dense": 1, "health/a/b/c": 1}',
+    ]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    assert main.main(["health", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "a[red]\\x1b[31m" in shown and "25%" in shown and "\x1b" not in shown
+
+
+@pytest.mark.parametrize("report", ["[]", '{"step": "1", "cause": null}', '{"step": 1}'])
+def test_a_damaged_report_is_one_line(tmp_path, capsys, report):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}')
+    folder = tmp_path / failed_steps.FOLDER / "1"
+    folder.mkdir(parents=True)
+    (folder / failed_steps.REPORT).write_text(report)
+    assert main.main(["health", str(tmp_path)]) == 2
+    assert "report.json: damaged, no report" in capsys.readouterr().err
+
+
 def test_a_step_that_is_not_finite_is_left_out_named_and_saved(
     tiny_dataset, tmp_path, monkeypatch, caplog
 ):
