@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -10,7 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from etils import epath
 
@@ -110,7 +111,7 @@ def read_bytes(path: epath.Path, most: int) -> bytes:
         return file.read(size)
 
 
-def open_ordinary(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_ordinary(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a file to read it, unless it is a device or a pipe, which may never end.
 
     A folder from a stranger can hold these, and links to them.
