@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -193,8 +194,18 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_EpathOfFiles: Any = type(epath.Path())
+
+
+class _LocalPath(_EpathOfFiles):
+    """Takes no part of itself for a pattern, as epath's own `glob` takes the folder `a[1]`."""
+
+    def glob(self, pattern: str) -> Iterator[epath.Path]:
+        return map(type(self), Path(self).glob(pattern))
+
+
 def locate(path: epath.PathLike) -> epath.Path:
-    """Makes a local path absolute, as Orbax wants it; a bucket's stays as it is.
+    """Makes a local path absolute and fit for Orbax, whatever is in it; a bucket's stays as is.
 
     Raises:
       OSError: It is an address of a kind that can't be opened here; the message names it.
@@ -202,7 +213,7 @@ def locate(path: epath.PathLike) -> epath.Path:
     try:
         located = epath.Path(path)
         if not is_remote(located):
-            return located.absolute()
+            return _LocalPath(located).absolute()
         located.exists()  # needs the package for such addresses
     except KeyError as error:  # epath knows no such addresses
         raise OSError(f"{path}: addresses that begin so can't be opened; use a folder") from error

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jaxsep import models, sharding
 from jaxsep.data import records
 from jaxsep.data.tfrecord import RecordSource
-from jaxsep.files import read_json, write_json
+from jaxsep.files import locate, read_json, write_json
 from jaxsep.models.files import save_model
 from jaxsep.models.load import MODEL, load_model
 from jaxsep.models.orbax_reader import describe
@@ -87,7 +87,7 @@ def list_reports(workdir: epath.Path) -> list[dict[str, Any]]:
     Raises:
       OSError: One is damaged.
     """
-    files = (workdir / FOLDER).glob(f"*/{REPORT}") if (workdir / FOLDER).is_dir() else ()
+    files = locate(workdir / FOLDER).glob(f"*/{REPORT}")
     return sorted(map(_read_report, files), key=lambda report: report["step"])
 
 
@@ -140,7 +140,7 @@ def replay(
 
 def _load_shares(folder: epath.Path) -> list[dict[str, np.ndarray]]:
     """Loads each process's share of a saved batch, in order."""
-    shares = sorted(folder.glob("batch-*.npz"))
+    shares = sorted(locate(folder).glob("batch-*.npz"))
     if not shares or int(shares[0].stem.split("-")[-1]) != len(shares):
         raise ReplayError(f"{folder}: shares of the batch are missing")
     parts = []

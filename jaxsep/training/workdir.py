@@ -15,7 +15,6 @@ from jaxsep.files import is_remote, read_json, write_json
 from jaxsep.version import __version__
 
 CONFIG = "config.json"
-PATTERNS = "[]*?{}"
 # Fields that change neither the numbers nor what they mean.
 MAY_CHANGE = (
     "data_dir",
@@ -60,11 +59,6 @@ def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
         don't share the folder.
       OSError: The folder can't be written.
     """
-    if not is_remote(workdir) and (found := set(PATTERNS) & set(str(workdir))):
-        raise WorkdirError(
-            f"{workdir}: Orbax takes {' '.join(sorted(found))} in a path for a pattern and couldn't"
-            " restore what it saves there; use another --workdir"
-        )
     file = workdir / CONFIG
     if file.exists():
         there, here = _flatten(read_json(file, allow_nan=True)), _flatten(identity)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from flax import linen as nn
 
 from jaxsep import models, sharding
 from jaxsep.cli import main
-from jaxsep.files import locate
 from jaxsep.models.lstm_scan import lstm_scan
 from jaxsep.training import failed_steps, health
 from jaxsep.training.loop import DivergenceError, train_and_evaluate
@@ -258,15 +258,16 @@ def test_a_step_that_is_not_finite_is_left_out_named_and_saved(
         return assemble(batch, mesh)
 
     monkeypatch.setattr(sharding, "to_global_batch", poison)
+    workdir = epath.Path(tmp_path / "run[1]")
     config = tiny_config(tiny_dataset, "mlp", num_train_steps=4, eval_every_steps=4)
-    summary = train_and_evaluate(config, tmp_path)
+    summary = train_and_evaluate(config, workdir)
     assert summary["skipped_steps"] == 1 and np.isfinite(summary["sdr"])
     assert (
         "step 3 is left out: forward, the input of normalise is not finite; 1 of 2 examples,"
         in caplog.text
     )
-    report = json.loads((tmp_path / failed_steps.FOLDER / "3" / failed_steps.REPORT).read_text())
+    report = json.loads((workdir / failed_steps.FOLDER / "3" / failed_steps.REPORT).read_text())
     assert [example["loss"] == "nan" for example in report["examples"]] == [False, True]
     assert report["examples"][1]["track"] in tiny_dataset.track_names("train")
-    _, cause, _ = failed_steps.replay(locate(tmp_path), 3)
+    _, cause, _ = failed_steps.replay(workdir, 3)
     assert cause == report["cause"]
