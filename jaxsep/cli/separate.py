@@ -95,8 +95,6 @@ def add(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.wiener_iterations < 0:
-        raise CommandError(f"--wiener_iterations={args.wiener_iterations} must be 0 or more")
     with start_up():
         from jaxsep.cli.compile_cache import keep_compiled_programs
         from jaxsep.convert.published import resolve
@@ -107,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
         keep_compiled_programs()
         with (
+            ending(USAGE_ERROR, ValueError, prefix="--"),  # of the iterations, which it names
             ending(USAGE_ERROR, StemError, prefix="--stems: "),
             ending(USAGE_ERROR, ModelError, OSError, prefix="--model: "),
         ):

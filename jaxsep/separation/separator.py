@@ -25,7 +25,7 @@ from jaxsep.separation.waveforms import (
     describe_silenced,
     make_finite,
 )
-from jaxsep.separation.wiener import WINDOW_FRAMES
+from jaxsep.separation.wiener import MOST_ITERATIONS, WINDOW_FRAMES
 from jaxsep.separation.windows import (
     choose_windows,
     initial_mask_state,
@@ -73,8 +73,10 @@ class Separator:
         wiener_iterations: int = 0,
     ):
         refuse_forked_jax()
-        if wiener_iterations < 0:
-            raise ValueError(f"wiener_iterations={wiener_iterations} must be 0 or more")
+        if not 0 <= wiener_iterations <= MOST_ITERATIONS:
+            raise ValueError(
+                f"wiener_iterations={wiener_iterations} must be from 0 to {MOST_ITERATIONS}"
+            )
         self.wiener_iterations = wiener_iterations
         self._identity = (masker, variables)
         self.stems = choose(masker.targets, stems)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex
 
 WINDOW_FRAMES = 300  # in which a source stays in its place; 7 s of Open-Unmix's frames
 EPSILON = 1e-10
+MOST_ITERATIONS = 50  # nothing moves any more, and each costs as much as the network
 LOUDEST = 10.0  # mixtures of larger magnitudes are scaled down to it, for the sake of float32
 
 # Spectra of targets or sources, and of the mixture.
