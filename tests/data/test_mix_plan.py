@@ -140,21 +140,35 @@ def test_the_equaliser_is_as_wide_as_asked_for_and_smooth(tones):
     assert 1 < octave.mean() < 4
 
 
+def planner_of(stems, mixing: Mixing, sample_rate: int = RATE) -> MixPlanner:
+    """Plans mixtures of four tracks with these stems, of which nothing is read."""
+    dataset = types.SimpleNamespace(
+        stft=dataclasses.replace(TINY_STFT, sample_rate=sample_rate),
+        targets=stems,
+        stem_records=lambda _: [StemRecord(track, stem, 0.0) for track in "abcd" for stem in stems],
+    )
+    return MixPlanner(dataset, "train", targets=["vocals"], frames=40, mixing=mixing)
+
+
+def test_each_stem_has_records_of_its_own_whatever_its_name():
+    stems = ("vocals", "drums", "zither")
+    planner = planner_of(stems, Mixing(second=0.5, second_rest=0.5))
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        plan = planner.draw(planner.leads[number % 4], rng)
+        played = [[planner.origin(r) for r in row if r != NOTHING] for row in plan["records"]]
+        assert [{record.stem for record in row} for row in played] == [{stem} for stem in stems]
+        tracks = {row[0].track for row in played}
+        assert len(tracks) == 1 or not plan["paired"]
+
+
 def test_a_share_of_the_mixtures_ends_at_a_codecs_limit():
     rate = 44_100
-    stft = dataclasses.replace(TINY_STFT, sample_rate=rate)
-    dataset = types.SimpleNamespace(
-        stft=stft,
-        targets=("vocals", "accompaniment"),
-        stem_records=lambda _: [StemRecord("a", stem, 0.0) for stem in ("vocals", "accompaniment")],
-    )
-    planner = MixPlanner(
-        dataset, "train", targets=["vocals"], frames=40, mixing=Mixing(cut_off=0.5)
-    )
+    planner = planner_of(("vocals", "accompaniment"), Mixing(cut_off=0.5), rate)
     rng = np.random.default_rng(0)
     ends = []
     for _ in range(400):
-        is_heard = planner.draw(0, rng)["gains"] > 0
+        is_heard = planner.draw(planner.vocals[0], rng)["gains"] > 0
         assert (is_heard[0] == is_heard[1]).all()
         ends.append(is_heard[0].sum() / len(is_heard[0]) * rate / 2)
         assert is_heard[0][: is_heard[0].sum()].all()
