@@ -163,6 +163,13 @@ def test_the_format_follows_the_song_unless_told_otherwise(
         assert choose_format(song, audio_format, bit_depth) == expected
 
 
+def test_wav_takes_more_channels_than_others(make_song):
+    with make_song(channels=12) as song:
+        assert choose_format(song, "wav", None) == ("wav", 16)
+        with pytest.raises(AudioError, match=r"flac can't hold 12 channels .*--format=wav"):
+            choose_format(song, "flac", None)
+
+
 @pytest.mark.parametrize(
     ("song", "audio_format", "bit_depth", "way_out"),
     [

@@ -10,11 +10,13 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_a_closed_pipe_gives_code_1(tiny_workdir):
+@pytest.mark.parametrize("arguments", [["stream", "--model={}"], ["health", "{}"]])
+def test_a_closed_pipe_gives_code_1(tiny_workdir, arguments):
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "jaxsep.cli", "stream", f"--model={tiny_workdir}"]
-    samples = np.zeros((2 * 44_100, 2), np.float32).tobytes()
+    command = [sys.executable, "-m", "jaxsep.cli"]
+    command += [argument.format(tiny_workdir) for argument in arguments]
+    samples = np.zeros((2 * 44_100, 2), np.float32).tobytes() if "stream" in arguments else b""
     try:
         result = subprocess.run(
             command, input=samples, stdout=writing, stderr=subprocess.PIPE, timeout=300

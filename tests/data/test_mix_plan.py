@@ -168,7 +168,7 @@ def test_a_share_of_the_mixtures_ends_at_a_codecs_limit():
     rng = np.random.default_rng(0)
     ends = []
     for _ in range(400):
-        is_heard = planner.draw(planner.vocals[0], rng)["gains"] > 0
+        is_heard = planner.draw(planner.leads[0], rng)["gains"] > 0
         assert (is_heard[0] == is_heard[1]).all()
         ends.append(is_heard[0].sum() / len(is_heard[0]) * rate / 2)
         assert is_heard[0][: is_heard[0].sum()].all()
