@@ -234,7 +234,8 @@ def is_of(run: dict[str, Any], config: ConfigDict) -> bool:
 
 def plain(config: ConfigDict) -> dict[str, Any]:
     """Returns what JSON keeps of a config, without what doesn't touch a study's training."""
-    without = ("data_dir", "full_train_steps", "demo_train_steps", "mixing", "mix_on_device")
+    without = ("data_dir", "full_train_steps", "demo_train_steps", "demo_representation")
+    without += ("mixing", "mix_on_device")
     fields = {name: value for name, value in config.to_dict().items() if name not in without}
     return json.loads(json.dumps(fields))
 
