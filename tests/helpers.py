@@ -117,8 +117,9 @@ class TinyComplexMasker(nn.Module):
         frames, shape = spectrum.shape[:2], (len(self.targets), *spectrum.shape[2:])
         x = jnp.stack([spectrum.real, spectrum.imag], axis=-1).reshape(*frames, -1)
         x = x / (jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True)) + 1e-6)
-        x = nn.tanh(nn.Dense(self.hidden_size, name="dense")(x))
-        x = nn.Dense(2 * math.prod(shape), name="mask")(x).reshape(*frames, *shape, 2)
+        x = nn.tanh(nn.Dense(self.hidden_size, dtype=self.dtype, name="dense")(x))
+        x = nn.Dense(2 * math.prod(shape), dtype=self.dtype, name="mask")(x)
+        x = x.astype(jnp.float32).reshape(*frames, *shape, 2)
         return jnp.moveaxis(x[..., 0] + 1j * x[..., 1], 2, 1), carry
 
     def with_statistics(self, variables, statistics):

@@ -218,7 +218,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(tiny_workdir, tmp_path):
         [*command, f"--output={tmp_path / 'out'}"], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob(".vocals*")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob(".*.part-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -119,7 +119,7 @@ def test_a_signal_ends_it_in_good_order(tiny_workdir, tmp_path, number, times):
         command(tiny_workdir, song, f"--output={tmp_path / 'o'}"), stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob(".vocals*")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob(".*.part-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     for _ in range(times):
         process.send_signal(number)
@@ -137,7 +137,7 @@ def test_nohup_is_respected(tiny_workdir, tmp_path):
         ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *words], stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob(".vocals*")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob(".*.part-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
