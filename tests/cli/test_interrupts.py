@@ -30,6 +30,7 @@ class InterruptedFile(io.BytesIO):
 
 
 def test_ctrl_c_while_ffmpeg_opens_a_song_is_not_lost(tmp_path, monkeypatch):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     path = tmp_path / "song.wav"
     soundfile.write(path, tones([300]), 44_100)
     file = InterruptedFile(path.read_bytes())

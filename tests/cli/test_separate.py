@@ -114,6 +114,7 @@ def test_nothing_in_one_song_stops_the_others(
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_signal_ends_it_in_good_order(tiny_workdir, tmp_path, number, times):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and those under nohup that
     song = write_song(tmp_path / "long.wav", seconds=3000)
     process = subprocess.Popen(
         command(tiny_workdir, song, f"--output={tmp_path / 'o'}"), stderr=subprocess.PIPE, text=True

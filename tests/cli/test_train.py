@@ -51,5 +51,6 @@ def test_names_are_safe_to_show(capsys):
     summary = dict.fromkeys(("seconds", "examples_per_second", "data_wait", "clipped"), 0.0)
     summary |= dict.fromkeys(("sdr", "sdr_mixture", "checkpoint"))
     summary |= {"ended": "finished", "steps": 1, "num_train_steps": 1, "skipped_steps": 0}
+    summary["targets"] = ["vocals"]
     *_, picture = train.describe(summary, epath.Path("a\x1b\nb")).splitlines()
     assert picture == "picture: a\\x1b\\nb/spectrograms.png"

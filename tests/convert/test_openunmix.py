@@ -162,7 +162,7 @@ UNUSABLE = {
     "no hop": (lambda w: (w / "separator.json").write_text("{}"), "separator.json: no usable"),
     "a hop of a whole frame": (
         lambda w: change_settings(w, nhop=256),
-        "hop_length=256 must divide",
+        "hop_length=256 must be at most half a window",
     ),
     "other bins": (
         lambda w: change_settings(w, nfft=512),
