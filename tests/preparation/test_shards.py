@@ -8,7 +8,7 @@ from jaxsep.collections.source import TrackError
 from jaxsep.data.records import ExampleCodec
 from jaxsep.data.tfrecord import RecordSource
 from jaxsep.preparation import shards
-from jaxsep.preparation.shards import BadTrackError, Group, ShardWriter, write_group
+from jaxsep.preparation.shards import BadTrackError, Group, write_group, write_shards
 from tests.helpers import TINY_STFT, tiny_band, tiny_settings
 
 
@@ -53,18 +53,19 @@ def test_a_bad_track_is_named_or_left_out_alone(tmp_path, error):
 def test_a_shard_ends_once_it_is_large_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_BYTES", 1000)
     payloads = [bytes([number]) * 400 for number in range(7)]
-    with ShardWriter(tmp_path, "name") as writer:
-        for payload in payloads:
-            writer.write(payload)
-    files = [tmp_path / shard["file"] for shard in writer.shards]
+    written = write_shards(tmp_path, "name", iter(payloads))
+    files = [tmp_path / shard["file"] for shard in written]
     assert [file.name for file in files] == [f"name-00{number}.tfrecord" for number in range(3)]
-    assert [shard["records"] for shard in writer.shards] == [3, 3, 1]
-    assert [shard["bytes"] for shard in writer.shards] == [file.stat().st_size for file in files]
+    assert [shard["records"] for shard in written] == [3, 3, 1]
+    assert [shard["bytes"] for shard in written] == [file.stat().st_size for file in files]
     assert list(RecordSource(files)) == payloads
 
 
 def test_a_shard_that_fails_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError), ShardWriter(tmp_path, "name") as writer:
-        writer.write(b"payload")
-        raise RuntimeError
+    def payloads():
+        yield b"payload"
+        raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write_shards(tmp_path, "name", payloads())
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from jaxsep.training.setup import ConfigError, set_up
+from jaxsep.training.config_checks import ConfigError
+from jaxsep.training.setup import set_up
 from tests.helpers import tiny_config
 
 BAD = {
@@ -20,8 +21,8 @@ BAD = {
     "plateau_factor": [-0.1, 1.0, math.nan, math.inf],
     "mixing.pan_db": [-1.0, math.nan, math.inf, 61.0],
     "mixing.equaliser_db": [-1.0, math.nan, 1e30],
-    "mixing.min_vocals_db": [-61.0, math.nan, -math.inf],
-    "mixing.max_vocals_db": [math.nan, math.inf, 61.0],
+    "mixing.min_db": [-61.0, math.nan, -math.inf],
+    "mixing.max_db": [math.nan, math.inf, 61.0],
     "mixing.speed": [0.5, math.nan, math.inf],
     "mixing.paired": [-0.1, 1.1, math.nan],
 }

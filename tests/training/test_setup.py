@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from jaxsep.training.setup import ConfigError, set_up
+from jaxsep.training.config_checks import ConfigError
+from jaxsep.training.setup import set_up
 from tests.helpers import tiny_config
 
 
