@@ -196,8 +196,8 @@ def test_a_track_is_as_loud_as_its_slider(page, song):
 @pytest.mark.slow
 def test_one_listens_while_it_separates_and_can_cancel(page, tmp_path):
     path = tmp_path / "long.wav"
-    minutes = 19
-    soundfile.write(path, np.tile(np.linspace(-0.3, 0.3, 60 * RATE), minutes), RATE)
+    minutes, rate = 19, 48_000  # so much that it isn't over before one listens
+    soundfile.write(path, np.tile(np.linspace(-0.3, 0.3, 60 * rate), minutes), rate)
     page.get_by_label("Compare with").select_option("lstm")
     page.set_input_files("#files", path)
     state = page.locator("#queue .state")
