@@ -67,6 +67,7 @@ def test_four_targets_are_trained_from_magnitudes_and_separated(magnitudes, song
     np.testing.assert_array_equal(stems["drums"] + stems["no_drums"], whole)
 
 
+@pytest.mark.slow
 def test_the_validation_of_magnitudes_is_that_of_their_waveforms(magnitudes, waveforms, tmp_path):
     scores = []
     for name, dataset in (("magnitudes", magnitudes), ("waveforms", waveforms)):
@@ -134,6 +135,7 @@ def test_a_training_of_complex_masks_resumes_bit_exactly(waveforms, tmp_path, mo
             np.testing.assert_array_equal(value, found[1][leaf][name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["waveform_l1", "multi_resolution", "negative_sdr", "compressed"])
 def test_any_loss_trains_any_mask_on_waveforms(waveforms, tmp_path, loss):
     config = complex_config(waveforms, loss=loss, num_train_steps=2, targets="vocals")
