@@ -1,7 +1,7 @@
 """How training mixes stems: the fields of a recipe. Needs no JAX."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_DB = 60  # of gains and levels; more is a slip of the pen
@@ -78,6 +78,13 @@ class Mixing:
             )
         for target in self.by_target:
             self.of(target)
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Raises ValueError if a target that isn't trained has values of its own."""
+        if unknown := [name for name in self.by_target if name not in targets]:
+            raise ValueError(
+                f"mixing.by_target.{unknown[0]} is of no target; there are {', '.join(targets)}"
+            )
 
     def of(self, target: str) -> "Mixing":
         """Returns how a target is mixed: with its own values in place of the common ones.

@@ -100,6 +100,7 @@ def set_up(config: Any) -> Setup:
         fields = _masker_fields(config)
         masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **fields)
         dataset.check_targets(masker.targets)
+        mixing.check_targets(masker.targets)
         check_representation(config, dataset, masker, loss)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps

@@ -109,6 +109,18 @@ def test_fields_beyond_their_range_are_refused(name, low, high):
             Mixing(**{name: value - 0.01 if value == low else value + 0.01})
 
 
+def test_a_target_may_be_mixed_by_values_of_its_own():
+    mixing = Mixing(silent=0.3, by_target={"drums": {"silent": 0.02}})
+    assert (mixing.of("drums").silent, mixing.of("bass").silent) == (0.02, 0.3)
+    mixing.check_targets(["drums", "bass"])
+    with pytest.raises(ValueError, match=r"mixing.by_target.drums is of no target; there are bass"):
+        mixing.check_targets(["bass"])
+    with pytest.raises(ValueError, match=r"mixing.by_target.drums.speed isn't one of min_db"):
+        Mixing(by_target={"drums": {"speed": 1.1}})
+    with pytest.raises(ValueError, match=r"mixing\.silent=2 must be from 0 to 1"):
+        Mixing(by_target={"drums": {"silent": 2}})
+
+
 def assert_uniform(values, low: float, high: float) -> None:
     margin = 0.05 * (high - low)
     assert low <= min(values) < low + margin and high - margin < max(values) <= high

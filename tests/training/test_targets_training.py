@@ -79,6 +79,7 @@ def test_the_validation_of_magnitudes_is_that_of_their_waveforms(magnitudes, wav
 
 def test_one_target_that_is_no_vocals_is_trained_and_separated(waveforms, song, tmp_path):
     config = tiny_config(waveforms, "lstm", targets="drums")
+    config.mixing.by_target = {"drums": {"silent": 0.0, "second": 0.5}}
     summary = train_and_evaluate(config, epath.Path(tmp_path))
     assert list(summary["sdr_by_target"]) == ["drums"]
     stems = separate(tmp_path, song, "drums,accompaniment")
