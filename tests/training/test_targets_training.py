@@ -8,6 +8,7 @@ import soundfile
 from etils import epath
 
 from jaxsep.cli.main import main
+from jaxsep.collections.built_in_band import write_audio
 from jaxsep.data.records import DatasetError
 from jaxsep.models.load import load_model
 from jaxsep.preparation.prepare import prepare
@@ -115,6 +116,13 @@ def test_complex_masks_go_through_every_command(waveforms, song, tmp_path, capsy
     assert main(["health", str(workdir)]) == 0
     assert "mask" in capsys.readouterr().out
     assert main(["plot", str(song), f"--model={workdir}", f"--output={tmp_path / 'p.png'}"]) == 0
+    band = tiny_band()
+    (track,) = [track for track in band.tracks() if track.split == "test"]
+    write_audio(band, track, tmp_path / "songs")
+    command = ["evaluate", f"--root={tmp_path / 'songs'}", f"--output={tmp_path / 'scores'}"]
+    assert main([*command, f"--model={workdir}", "--stems=vocals,drums", "--workers=1"]) == 0
+    report = capsys.readouterr().out
+    assert "ideal complex mask 8000 Hz 256 55" in report and "of the drums" in report
     assert main(["export", str(workdir), f"--output={tmp_path / 'model'}"]) == 0
     assert load_model(tmp_path / "model").masker == masker
 
