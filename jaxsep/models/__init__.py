@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep.fields import check_fields
+from jaxsep.models.bsrnn import BSRNNMasker
 from jaxsep.models.lstm import LSTMMasker
 from jaxsep.models.masker import Masker, Variables, observe
 from jaxsep.models.mlp import MLPMasker
@@ -26,6 +27,7 @@ from jaxsep.stft_config import StftConfig
 MASKERS: dict[str, Callable[..., Masker]] = {
     "mlp": MLPMasker,
     "lstm": LSTMMasker,
+    "bsrnn": BSRNNMasker,
     "spleeter": SpleeterMasker,
     "openunmix": OpenUnmixMasker,
     "openunmix_targets": OpenUnmixTargets,

@@ -52,6 +52,30 @@ def running_level(
     return averages.T, carry
 
 
+def song_level(
+    magnitude: Float[Array, "batch frames channels bins"],
+    carry: LevelCarry,
+    stft: StftConfig,
+    seconds: float,
+) -> tuple[Float[Array, "batch frames"], LevelCarry]:
+    """Judges how loud a song is so far.
+
+    Args:
+      magnitude: Magnitudes of the mixture.
+      carry: State after the frames before; zeros at the start.
+      stft: Format of the magnitudes.
+      seconds: Time constant of the running average; 0 takes each frame by itself.
+
+    Returns:
+      The running mean magnitude, at least `stft.magnitude_floor`, and the next state.
+    """
+    levels, silence = magnitude.mean(axis=(2, 3)), stft.magnitude_floor
+    if not seconds:
+        return jnp.maximum(levels, silence), carry
+    decay = math.exp(-stft.hop_length / stft.sample_rate / seconds)
+    return running_level(levels, carry, decay=decay, silence=silence)
+
+
 def to_bands(x: Float[Array, "*batch bins"], fine_bins: int) -> Float[Array, "*batch bands"]:
     """Averages bins to bands: the lowest bins stay, and each octave above has half as many bands.
 
@@ -138,13 +162,8 @@ class Normalise(nn.Module):
             )
         if not self.enabled:
             return magnitude.reshape(*magnitude.shape[:2], -1), carry
-        silence = self.stft.magnitude_floor
-        level = magnitude.mean(axis=(2, 3))
-        if self.level_seconds:
-            hop_seconds = self.stft.hop_length / self.stft.sample_rate
-            decay = math.exp(-hop_seconds / self.level_seconds)
-            level, carry = running_level(level, carry, decay=decay, silence=silence)
-        gain = mean.mean() / jnp.maximum(level, silence)
+        level, carry = song_level(magnitude, carry, self.stft, self.level_seconds)
+        gain = mean.mean() / level
         levelled = magnitude * gain[:, :, None, None]
         features = jnp.log(levelled + self.stft.magnitude_floor)
         log_mean, log_std = (jnp.broadcast_to(x, features.shape) for x in (log_mean, log_std))

@@ -60,6 +60,7 @@ class LSTMLayer(nn.Module):
       unroll: Steps in one iteration of the loop, see `lstm_scan`.
       dtype: Data type of the matrix products; states are float32.
       cell_limit: Largest size of a cell state, see `lstm_scan`.
+      recompute: Whether the way back computes the gates once more, see `lstm_scan`.
     """
 
     hidden_size: int
@@ -67,6 +68,7 @@ class LSTMLayer(nn.Module):
     unroll: int = 1
     dtype: jnp.dtype = jnp.dtype("float32")
     cell_limit: float = math.inf
+    recompute: bool = False
 
     def _direction(self, name: str, x: jax.Array, carry: LSTMCarry, **kwargs):
         units = self.hidden_size // (2 if self.bidirectional else 1)
@@ -75,7 +77,7 @@ class LSTMLayer(nn.Module):
         bias = self.param(f"{name}_bias", _bias_init, (4 * units,))
         watch = is_watched(self)
         kwargs |= {"cell_limit": self.cell_limit, "unroll": self.unroll}
-        kwargs |= {"dtype": self.dtype, "watch": watch}
+        kwargs |= {"dtype": self.dtype, "recompute": self.recompute, "watch": watch}
         outputs, next_carry, seen = lstm_scan(x, carry, w_ih, w_hh, bias, **kwargs)
         for number, value in (seen or {}).items():
             self.sow("health", number, value)

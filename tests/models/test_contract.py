@@ -25,6 +25,7 @@ class Row(NamedTuple):
 
 
 OPENUNMIX = {"hidden_size": 8, "num_layers": 2, "low_bins": 50}
+BSRNN = {"features": 8, "hidden_size": 6, "num_layers": 2, "mask_size": 8}
 NETWORKS = {"drums": OPENUNMIX, "vocals": {**OPENUNMIX, "hidden_size": 6, "num_layers": 1}}
 CAUSAL_NETWORKS = {name: {**net, "bidirectional": False} for name, net in NETWORKS.items()}
 TWO = ["vocals", "drums"]
@@ -36,6 +37,12 @@ ROWS = {
         "lstm", {"hidden_size": 8, "cell_limit": 0.1, "mask_limit": 2.0, "dropout": 0.5}
     ),
     "lstm, both ways": Row("lstm", {"hidden_size": 8, "bidirectional": True}, causal=False),
+    "bsrnn": Row("bsrnn", {**BSRNN, "targets": TWO}),
+    "bsrnn, real masks": Row("bsrnn", {**BSRNN, "answers": "real", "dropout": 0.5}),
+    "bsrnn of magnitudes": Row("bsrnn", {**BSRNN, "sees": "magnitude", "answers": "real"}),
+    "bsrnn, both ways": Row(
+        "bsrnn", {**BSRNN, "bidirectional": True, "across": "lstm"}, causal=False
+    ),
     "openunmix": Row("openunmix", {**OPENUNMIX, "targets": TWO}, causal=False, knows_levels=True),
     "openunmix, causal": Row("openunmix", {**OPENUNMIX, "bidirectional": False}, knows_levels=True),
     "openunmix_targets": Row(

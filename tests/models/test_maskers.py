@@ -90,7 +90,8 @@ def test_lstm_scan_equals_flax(reverse):
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [math.inf, 0.5])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse, limit):
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(recompute, reverse, limit):
     keys = jax.random.split(jax.random.key(0), 6)
     shapes = [(3, 7, 5), (5, 16), (4, 16), (16,), (3, 4), (3, 4)]
     arguments = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
@@ -111,10 +112,8 @@ def test_the_gradients_of_lstm_scan_are_those_that_jax_derives(reverse, limit):
         return jnp.sum(weights * jnp.stack(outputs, axis=1)) + jnp.sum(h * c)
 
     def ours(x, w_ih, w_hh, bias, *carry):
-        weights_and_bias = w_ih, w_hh, bias
-        outputs, (h, c), _ = lstm_scan(
-            x, carry, *weights_and_bias, reverse=reverse, valid=valid, cell_limit=limit
-        )
+        kwargs = {"reverse": reverse, "valid": valid, "cell_limit": limit, "recompute": recompute}
+        outputs, (h, c), _ = lstm_scan(x, carry, w_ih, w_hh, bias, **kwargs)
         return jnp.sum(weights * outputs) + jnp.sum(h * c)
 
     found, expected = (
