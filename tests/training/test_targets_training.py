@@ -1,7 +1,9 @@
 """Any targets and any mask: from a data set over a training to stems, by the commands."""
 
+import functools
 import json
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -103,9 +105,33 @@ def complex_config(dataset, **changes):
     return config
 
 
-def test_complex_masks_go_through_every_command(waveforms, song, tmp_path, capsys):
+def bsrnn_config(dataset, **changes):
+    config = tiny_config(dataset, "bsrnn")
+    small = {"features": 4, "num_layers": 2, "mask_size": 4, "bidirectional": False}
+    config.model.update(small)
+    fields = {name: value for name, value in COMPLEX.items() if name != "model.name"}
+    config.update_from_flattened_dict({"stft.n_fft": 256, **fields, **changes})
+    return config
+
+
+LAYERS = {"tiny": ("dense", "mask")}
+LAYERS |= dict.fromkeys(
+    ("bsrnn", "bsrnn, both ways"),
+    ("split", "time_1", "bands_1", "time_2", "bands_2", "mask_vocals", "mask_drums"),
+)
+CONFIGS = {
+    "tiny": complex_config,
+    "bsrnn": functools.partial(bsrnn_config, **{"model.across": "dense"}),
+    "bsrnn, both ways": functools.partial(bsrnn_config, **{"model.bidirectional": True}),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["tiny", "bsrnn", pytest.param("bsrnn, both ways", marks=pytest.mark.slow)]
+)
+def test_complex_masks_go_through_every_command(kind, waveforms, song, tmp_path, capsys):
     workdir = tmp_path / "workdir"
-    config = complex_config(waveforms, health_every_steps=2)
+    config = CONFIGS[kind](waveforms, health_every_steps=2)
     summary = train_and_evaluate(config, epath.Path(workdir))
     assert np.isfinite(summary["sdr"]) and (workdir / "spectrograms.png").exists()
     masker = load_model(workdir).masker
@@ -114,7 +140,8 @@ def test_complex_masks_go_through_every_command(waveforms, song, tmp_path, capsy
     stems = separate(workdir, song, "vocals,drums,residual")
     np.testing.assert_array_equal(sum(stems.values()), soundfile.read(song)[0])
     assert main(["health", str(workdir)]) == 0
-    assert "mask" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(layer in shown for layer in LAYERS[kind])
     assert main(["plot", str(song), f"--model={workdir}", f"--output={tmp_path / 'p.png'}"]) == 0
     band = tiny_band()
     (track,) = [track for track in band.tracks() if track.split == "test"]
@@ -128,8 +155,9 @@ def test_complex_masks_go_through_every_command(waveforms, song, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_a_training_of_complex_masks_resumes_bit_exactly(waveforms, tmp_path, monkeypatch):
-    config = complex_config(waveforms, checkpoint_every_steps=2, ema_decay=0.9)
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_training_of_complex_masks_resumes_bit_exactly(kind, waveforms, tmp_path, monkeypatch):
+    config = CONFIGS[kind](waveforms, checkpoint_every_steps=2, ema_decay=0.9)
     train_and_evaluate(config, epath.Path(tmp_path / "whole"))
     counted = sum(r.stem in ("vocals", "drums") for r in waveforms.stem_records("train"))
     with monkeypatch.context() as patch:
@@ -139,9 +167,7 @@ def test_a_training_of_complex_masks_resumes_bit_exactly(waveforms, tmp_path, mo
             train_and_evaluate(config, epath.Path(tmp_path / "cut"))
     train_and_evaluate(config, epath.Path(tmp_path / "cut"))
     found = [restored(tmp_path / name, 6)["params"] for name in ("whole", "cut")]
-    for leaf in found[0]:
-        for name, value in found[0][leaf].items():
-            np.testing.assert_array_equal(value, found[1][leaf][name])
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 @pytest.mark.slow
