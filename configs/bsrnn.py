@@ -46,6 +46,12 @@ def get_config(variant: str = "full") -> ConfigDict:
             "sees": "spectrum",
             # "complex" or "real" masks.
             "answers": "complex",
+            # Bring magnitudes to one level and standardise them; a spectrum's always are.
+            "normalise": True,
+            # Seconds the running level looks back that frees the masks of the song's loudness.
+            "level_seconds": 10.0,
+            # Share of the features that are dropped behind each layer.
+            "dropout": 0.0,
             **VARIANTS[variant],
         }
     )

@@ -132,7 +132,7 @@ class BandSplit(nn.Module):
             out = jnp.einsum("gri,gin->rgn", taken.astype(self.dtype), kernel.astype(self.dtype))
             out = out.astype(jnp.float32) + bias[None]
             if loudness is not None:
-                weight = self.param(f"level_{index}", nn.initializers.zeros, bias.shape)
+                weight = self.param(f"level_{index}", nn.initializers.normal(0.3), bias.shape)
                 out = out + jnp.moveaxis(loudness, 0, 1) * weight[None]
             outputs.append(out)
         return jnp.concatenate(outputs, axis=1)

@@ -179,8 +179,8 @@ class BSRNNMasker(nn.Module):
       bidirectional: Whether the network sees later frames too; it isn't causal then.
       across: How a layer looks along bands: by a bidirectional LSTM, or by dense layers across
         them, which take fewer steps and products.
-      sees: What the network sees. Of a spectrum each band's shape and level, whatever the song's
-        level; of magnitudes what `Normalise` gives.
+      sees: What the network sees. Of a spectrum each band's real and imaginary parts and magnitudes,
+        brought to one level, and that level beside the song's; of magnitudes what `Normalise` gives.
       answers: Whether masks are complex and unbounded, or real and up to `mask_limit`.
       mask_limit: Largest real mask.
       level_seconds: Time constant of the running level in seconds, see `Normalise`.
@@ -276,8 +276,9 @@ class BSRNNMasker(nn.Module):
             x = x.reshape(mixture.shape)
             level = jnp.ones(mixture.shape[:2])
         else:
-            level, carry = song_level(jnp.abs(mixture), carry, self.stft, self.level_seconds)
-            x = jnp.concatenate([mixture.real, mixture.imag], axis=2)
+            magnitude = jnp.abs(mixture)
+            level, carry = song_level(magnitude, carry, self.stft, self.level_seconds)
+            x = jnp.concatenate([mixture.real, mixture.imag, magnitude], axis=2)
         # Time comes first: a step of the recurrence then reads neighbouring memory.
         x, level = jnp.swapaxes(x, 0, 1), level.T
         return x.reshape(-1, *x.shape[2:]), level.reshape(-1), carry
