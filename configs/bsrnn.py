@@ -48,6 +48,8 @@ def get_config(variant: str = "full") -> ConfigDict:
             "answers": "complex",
             # Bring magnitudes to one level and standardise them; a spectrum's always are.
             "normalise": True,
+            # Power of the normalised magnitudes, such as 0.5; 0 takes their logarithm.
+            "exponent": 0.0,
             # Seconds the running level looks back that frees the masks of the song's loudness.
             "level_seconds": 10.0,
             # Share of the features that are dropped behind each layer.

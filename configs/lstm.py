@@ -30,6 +30,8 @@ def get_config(variant: str = "full") -> ConfigDict:
             "level_seconds": 10.0,
             # Bring the magnitudes to one level and standardise them; False feeds them as they are.
             "normalise": True,
+            # Power of the normalised magnitudes, such as 0.5; 0 takes their logarithm.
+            "exponent": 0.0,
             # Steps of the LSTM's scan in one iteration of its loop; changes speed alone.
             "unroll": 1,
         }

@@ -17,8 +17,16 @@ from configs import default
 
 def get_config(variant: str = "full") -> ConfigDict:
     config = default.get_config()
-    # `normalise`: standardise the magnitudes; False feeds them as they are.
-    config.model = ConfigDict({"name": "mlp", "hidden_size": 512, "normalise": True})
+    config.model = ConfigDict(
+        {
+            "name": "mlp",
+            "hidden_size": 512,
+            # Standardise the magnitudes; False feeds them as they are.
+            "normalise": True,
+            # Power of the normalised magnitudes, such as 0.5; 0 takes their logarithm.
+            "exponent": 0.0,
+        }
+    )
     if variant == "mir1k":
         config.full_train_steps = 2_000
         config.crop_frames = 125

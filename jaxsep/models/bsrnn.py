@@ -179,12 +179,14 @@ class BSRNNMasker(nn.Module):
       bidirectional: Whether the network sees later frames too; it isn't causal then.
       across: How a layer looks along bands: by a bidirectional LSTM, or by dense layers across
         them, which take fewer steps and products.
-      sees: What the network sees. Of a spectrum each band's real and imaginary parts and magnitudes,
-        brought to one level, and that level beside the song's; of magnitudes what `Normalise` gives.
+      sees: What the network sees. Of a spectrum these are each band's real and imaginary parts and
+        magnitudes, brought to one level, and the band's level beside the song's. Of magnitudes it
+        is what `Normalise` gives.
       answers: Whether masks are complex and unbounded, or real and up to `mask_limit`.
       mask_limit: Largest real mask.
       level_seconds: Time constant of the running level in seconds, see `Normalise`.
       normalise: Whether magnitudes are normalised, see `Normalise`.
+      exponent: Power of the normalised magnitudes; 0 takes their logarithm, see `Normalise`.
       dropout: Share of the features that are dropped behind each layer in training.
       dtype: Data type of the matrix products; parameters, states and masks are float32.
 
@@ -205,6 +207,7 @@ class BSRNNMasker(nn.Module):
     mask_limit: float = 1.0
     level_seconds: float = 10.0
     normalise: bool = True
+    exponent: float = 0.0
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.dtype("float32")
 
@@ -271,7 +274,13 @@ class BSRNNMasker(nn.Module):
     ) -> tuple[Float[Array, "rows planes bins"], Float[Array, " rows"], LevelCarry]:
         """Returns numbers of each bin, the song's level, and the next carry of it."""
         if self.sees == "magnitude":
-            normalise = Normalise(self.stft, self.level_seconds, self.normalise, name="normalise")
+            normalise = Normalise(
+                self.stft,
+                self.level_seconds,
+                self.normalise,
+                exponent=self.exponent,
+                name="normalise",
+            )
             x, carry = normalise(mixture, carry)
             x = x.reshape(mixture.shape)
             level = jnp.ones(mixture.shape[:2])

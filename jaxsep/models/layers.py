@@ -133,19 +133,22 @@ class Normalise(nn.Module):
 
     A causal running average judges the mixture's level and brings it to the data set's mean level,
     so a quieter song looks the same. The logarithm of each bin is then shifted and scaled by its
-    mean and standard deviation in the data set.
+    mean and standard deviation in the data set; or each bin is divided by its mean there and raised
+    to a power.
 
     Attributes:
       stft: Format of the magnitudes.
       level_seconds: Time constant of the running average, in seconds; 0 takes each frame by itself.
       enabled: If False, the features are the magnitudes as they are.
       fine_bins: Number of bins that aren't merged, see `to_bands`; 0 merges none.
+      exponent: Power of the magnitudes; 0 takes their logarithm.
     """
 
     stft: StftConfig
     level_seconds: float
     enabled: bool = True
     fine_bins: int = 0
+    exponent: float = 0.0
 
     @nn.compact
     def __call__(
@@ -165,6 +168,10 @@ class Normalise(nn.Module):
         level, carry = song_level(magnitude, carry, self.stft, self.level_seconds)
         gain = mean.mean() / level
         levelled = magnitude * gain[:, :, None, None]
+        if self.exponent:
+            mean = jnp.broadcast_to(jnp.maximum(mean, self.stft.magnitude_floor), levelled.shape)
+            features = (levelled / mean) ** self.exponent
+            return features.reshape(*features.shape[:2], -1), carry
         features = jnp.log(levelled + self.stft.magnitude_floor)
         log_mean, log_std = (jnp.broadcast_to(x, features.shape) for x in (log_mean, log_std))
         features = (features - log_mean) / log_std

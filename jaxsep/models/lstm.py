@@ -115,6 +115,7 @@ class LSTMMasker(nn.Module):
       bidirectional: Whether the network sees later frames too; it isn't causal then.
       level_seconds: Time constant of the running level in seconds, see `Normalise`.
       normalise: Whether the network sees normalised magnitudes, see `Normalise`.
+      exponent: Power of the normalised magnitudes; 0 takes their logarithm, see `Normalise`.
       dropout: Share of the inputs and outputs of the LSTM layers that are dropped in training.
       fine_bins: Number of bins that aren't merged, in input and masks, see `layers.to_bands`; 0
         merges none.
@@ -133,6 +134,7 @@ class LSTMMasker(nn.Module):
     bidirectional: bool = False
     level_seconds: float = 10.0
     normalise: bool = True
+    exponent: float = 0.0
     dropout: float = 0.0
     fine_bins: int = 0
     mask_limit: float = 1.0
@@ -175,7 +177,12 @@ class LSTMMasker(nn.Module):
     ) -> tuple[Masks, dict[str, Any]]:
         """Predicts masks; see `Masker`."""
         normalise = Normalise(
-            self.stft, self.level_seconds, self.normalise, self.fine_bins, name="normalise"
+            self.stft,
+            self.level_seconds,
+            self.normalise,
+            self.fine_bins,
+            self.exponent,
+            name="normalise",
         )
         x, level = normalise(magnitude, carry["level"])
         dense = functools.partial(Dense, self.hidden_size, dtype=self.dtype)

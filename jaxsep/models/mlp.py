@@ -19,6 +19,7 @@ class MLPMasker(nn.Module):
       targets: Names of the targets.
       hidden_size: Units of each inner layer.
       normalise: Whether the network sees normalised magnitudes, see `Normalise`.
+      exponent: Power of the normalised magnitudes; 0 takes their logarithm, see `Normalise`.
       dtype: Data type of the matrix products; parameters and masks are float32.
     """
 
@@ -26,6 +27,7 @@ class MLPMasker(nn.Module):
     targets: tuple[str, ...] = ("vocals",)
     hidden_size: int = 512
     normalise: bool = True
+    exponent: float = 0.0
     dtype: jnp.dtype = jnp.dtype("float32")
 
     traits = Traits()
@@ -49,7 +51,9 @@ class MLPMasker(nn.Module):
     ) -> tuple[Masks, LevelCarry]:
         """Predicts masks; see `Masker`."""
         del valid  # frames don't see each other
-        normalise = Normalise(self.stft, 0.0, self.normalise, name="normalise")
+        normalise = Normalise(
+            self.stft, 0.0, self.normalise, exponent=self.exponent, name="normalise"
+        )
         x, carry = normalise(magnitude, carry)
         x = Dense(self.hidden_size, dtype=self.dtype, name="dense_1")(x)
         x = Dense(self.hidden_size, dtype=self.dtype, name="dense_2")(x)

@@ -36,6 +36,7 @@ ROWS = {
     "lstm, limited": Row(
         "lstm", {"hidden_size": 8, "cell_limit": 0.1, "mask_limit": 2.0, "dropout": 0.5}
     ),
+    "lstm of square roots": Row("lstm", {"hidden_size": 8, "exponent": 0.5}),
     "lstm, both ways": Row("lstm", {"hidden_size": 8, "bidirectional": True}, causal=False),
     "bsrnn": Row("bsrnn", {**BSRNN, "targets": TWO}),
     "bsrnn, real masks": Row("bsrnn", {**BSRNN, "answers": "real", "dropout": 0.5}),

@@ -72,6 +72,21 @@ def test_a_song_behind_silence_looks_like_the_song_alone():
     np.testing.assert_allclose(late[:, 500:], alone, atol=1e-4)
 
 
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_powers_of_magnitudes_are_relative_to_each_bins_mean(exponent):
+    normalise = Normalise(STEREO, level_seconds=0.0, exponent=exponent)
+    profile = jnp.linspace(0.1, 4, STEREO.bins)
+    silence = jnp.zeros(STEREO.bins)
+    song = jnp.stack([profile, 16 * profile, silence])[None, :, None].repeat(2, axis=2)
+    variables = normalise.init(jax.random.key(0), song, jnp.zeros((1, 2)))
+    variables["statistics"]["mean"] = profile
+    features, _ = normalise.apply(variables, song.at[..., 5].multiply(9), jnp.zeros((1, 2)))
+    features = features.reshape(3, 2, -1)
+    np.testing.assert_allclose(features[0], features[1], rtol=1e-4)
+    np.testing.assert_allclose(features[0, :, 5] / features[0, :, 4], 9**exponent, rtol=1e-4)
+    assert features[2].max() == 0
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_lstm_scan_equals_flax(reverse):
     key = jax.random.key(0)
