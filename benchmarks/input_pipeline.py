@@ -22,8 +22,9 @@ import numpy as np
 
 from benchmarks.table import Table
 from jaxsep.data import records
-from jaxsep.data.input_pipeline import Mixtures, pad_frames, train_batches
+from jaxsep.data.input_pipeline import pad_frames, train_batches
 from jaxsep.data.mixing import Mixing
+from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
 from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.setup import set_up

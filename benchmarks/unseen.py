@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.table import Table
 from jaxsep import sharding
 from jaxsep.data import records
-from jaxsep.data.input_pipeline import Mixtures
 from jaxsep.data.mixing import UNVARIED
+from jaxsep.data.mixtures import Mixtures
 from jaxsep.models.load import OWN, load_model
 from jaxsep.training.step import make_eval_step
 

@@ -21,11 +21,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxsep import sharding
-from jaxsep.data.mix_plan import MixPlanner
-from jaxsep.data.mix_render import render
 from jaxsep.data.mixing import UNVARIED, Mixing
+from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.records import WAVEFORM, Dataset, rest_of
-from jaxsep.data.stem_sources import StemBank, StemFiles
 from jaxsep.data.tfrecord import RecordSource
 
 ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
@@ -90,63 +88,6 @@ def train_batches(
         grain.MapDataset.source(examples).seed(seed).shuffle().repeat(ENDLESS).random_map(load)
     )
     return _to_devices(batches, batch_size, mesh, finish, first_batch=first_batch)
-
-
-class Mixtures:
-    """What mixtures of a split are made of, and their rendering.
-
-    Args:
-      dataset: Data set of waveforms.
-      split: Split whose stems are mixed.
-      targets: Stems that come first, as they are a masker's targets.
-      frames: Frames of a mixture's magnitudes.
-      mixing: How the stems are mixed.
-      mesh: Devices that render.
-      in_memory: Whether to keep all waveforms in the devices' memory.
-
-    Attributes:
-      leads, origin: Those of `MixPlanner`.
-
-    Raises:
-      jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        split: str,
-        *,
-        targets: Sequence[str],
-        frames: int,
-        mixing: Mixing,
-        mesh: Mesh,
-        in_memory: bool = False,
-    ):
-        self._planner = planner = MixPlanner(
-            dataset, split, targets=targets, frames=frames, mixing=mixing
-        )
-        self.leads, self.origin = planner.leads, planner.origin
-        self._stems = (
-            StemBank(dataset, split, planner, mesh)
-            if in_memory
-            else StemFiles(dataset, split, planner)
-        )
-        self._render = functools.partial(
-            render,
-            samples=planner.samples,
-            chunk=planner.chunk,
-            num_targets=len(targets),
-            sample_rate=dataset.stft.sample_rate,
-            mesh=mesh,
-        )
-
-    def load(self, lead: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Draws a mixture with a target of a record and reads what the host gives to it."""
-        return self._stems.load(self._planner.draw(lead, rng))
-
-    def render(self, batch: Mapping[str, jax.Array | np.ndarray]) -> Batch:
-        """Renders a batch of what `load` returns."""
-        return self._render(batch, self._stems.bank)
 
 
 def _to_devices(

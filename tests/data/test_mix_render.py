@@ -8,10 +8,11 @@ import pytest
 import soxr
 
 from jaxsep import sharding
-from jaxsep.data.input_pipeline import Mixtures, eval_batches, train_batches
+from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mix_plan import SPEED_STEPS
 from jaxsep.data.mix_render import render
 from jaxsep.data.mixing import UNVARIED, Mixing
+from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.records import DatasetError
 from jaxsep.models.mlp import MLPMasker
 from jaxsep.training.step import to_parts
