@@ -2,6 +2,7 @@
 
     python train.py --config=configs/lstm.py                            # on the built-in band
     python train.py --config=configs/lstm.py --config.data_dir=DATA     # on a prepared data set
+    python train.py --config=configs/lstm.py --config.data_dir=A:2,B:1  # on two, by their weights
 
 Every field of the config can be set: --config.batch_size=32. On a TPU pod, under Slurm's srun and
 in a Kubernetes job the processes find each other; elsewhere start each of them with

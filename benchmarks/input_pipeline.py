@@ -26,6 +26,7 @@ from jaxsep.data.input_pipeline import pad_frames, train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.tfrecord import DataCorruptionError, RecordSource
+from jaxsep.data.training_data import TrainingData
 from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.setup import set_up
 
@@ -51,9 +52,10 @@ class Benchmark:
         self._stems = (*dataset.targets, *dataset.rests)
         self._mixtures, self.rows = None, ROWS
         mixing, mesh = Mixing(**config.mixing.to_dict()), self._setup.mesh
+        data = TrainingData((dataset,))
         if dataset.representation == records.WAVEFORM:
             self._mixtures = Mixtures(
-                dataset,
+                data,
                 "train",
                 targets=self._setup.targets,
                 frames=self._crop_frames,
@@ -63,7 +65,7 @@ class Benchmark:
             self.rows = WAVEFORM_ROWS
         self._train_batches = functools.partial(
             train_batches,
-            dataset,
+            data,
             targets=self._setup.targets,
             batch_size=self._batch_size,
             crop_frames=self._crop_frames,
@@ -123,7 +125,7 @@ class Benchmark:
         rng, marks = np.random.default_rng(number), []
         if self._mixtures:
             begun = time.perf_counter()
-            for lead in rng.choice(self._mixtures.leads, size=self._batch_size).tolist():
+            for lead in rng.choice(self._mixtures.leads[0], size=self._batch_size).tolist():
                 self._mixtures.load(lead, rng)
             return np.array([1e3 * (time.perf_counter() - begun) / self._batch_size])
         for record in rng.integers(len(self._source), size=self._batch_size).tolist():

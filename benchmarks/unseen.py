@@ -22,6 +22,7 @@ from jaxsep import sharding
 from jaxsep.data import records
 from jaxsep.data.mixing import UNVARIED
 from jaxsep.data.mixtures import Mixtures
+from jaxsep.data.training_data import TrainingData
 from jaxsep.models.load import OWN, load_model
 from jaxsep.training.step import make_eval_step
 
@@ -75,8 +76,9 @@ def mixtures(
     """
     mixing = dataclasses.replace(UNVARIED, paired=0.0, speed=speed)
     mesh = sharding.make_mesh(jax.local_devices()[:1])
+    data = TrainingData((dataset,))
     sources = [
-        Mixtures(dataset, split, targets=["vocals"], frames=FRAMES, mixing=mixing, mesh=mesh)
+        Mixtures(data, split, targets=["vocals"], frames=FRAMES, mixing=mixing, mesh=mesh)
         for split in (vocals, accompaniments)
     ]
     rng, found = np.random.default_rng(0), []
@@ -101,7 +103,7 @@ def mixtures(
 
 def _render(source: Mixtures, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Renders a batch of mixtures with any vocals."""
-    plans = [source.load(int(lead), rng) for lead in rng.choice(source.leads, size=BATCH)]
+    plans = [source.load(int(lead), rng) for lead in rng.choice(source.leads[0], size=BATCH)]
     batch = {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
     return jax.device_get(source.render(batch))
 

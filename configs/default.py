@@ -10,7 +10,10 @@ from jaxsep.data.mixing import Mixing
 def get_config() -> ConfigDict:
     config = ConfigDict()
 
-    # Folder of a data set made by data_prep. Unset: the built-in band.
+    # Folder of a data set made by data_prep, or several with their shares of the examples:
+    # "A:2,B:1", or "A,B" for equal ones. Stems are mixed within each data set. Validation goes
+    # through the validation tracks of all, and each track counts the same. Unset: the built-in
+    # band.
     config.data_dir = config_dict.placeholder(str)
     # How the built-in band is prepared: "magnitude", or "waveform" for recipes that need it.
     config.demo_representation = "magnitude"

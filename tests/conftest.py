@@ -13,9 +13,17 @@ import pytest
 from etils import epath
 
 from jaxsep import models
+from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.preparation.prepare import prepare
 from jaxsep.training.loop import train_and_evaluate
-from tests.helpers import TinyComplexMasker, tiny_band, tiny_config, tiny_settings
+from tests.helpers import (
+    TinyComplexMasker,
+    Tones,
+    prepare_waveforms,
+    tiny_band,
+    tiny_config,
+    tiny_settings,
+)
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -53,6 +61,27 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory):
     """Four songs of 5 seconds at 8 kHz: two train, one validates, one tests."""
     folder = tmp_path_factory.mktemp("band")
     return prepare(tiny_band(), folder / "data", tiny_settings(), workers=1)
+
+
+@pytest.fixture(scope="session")
+def magnitude_sets(tiny_dataset, tmp_path_factory: pytest.TempPathFactory):
+    """Two data sets with different stems beside the vocals, and segments of other lengths."""
+    settings = tiny_settings(targets=("vocals", "drums", "bass"), segment_frames=100)
+    folder = tmp_path_factory.mktemp("magnitudes") / "data"
+    other = BuiltInBand(4, seed=2, duration=5.0, sample_rate=8000)
+    return tiny_dataset, prepare(other, folder, settings, workers=1)
+
+
+@pytest.fixture(scope="session")
+def waveform_sets(tmp_path_factory: pytest.TempPathFactory):
+    """Two data sets with different stems beside the vocals, and segments of other lengths."""
+    folder, stems = tmp_path_factory.mktemp("waveforms"), ("vocals", "drums", "bass")
+    longer = tiny_settings(representation="waveform", targets=stems, segment_frames=150)
+    other = Tones(stems, name="more", held_out="2", licence="CC0")
+    return (
+        prepare_waveforms(Tones(), folder / "one"),
+        prepare(other, folder / "other", longer, workers=1),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ from jaxsep.collections.source import PreparationError
 from jaxsep.data.input_pipeline import train_batches
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.records import WAVEFORM, Dataset, DatasetError, load_dataset
+from jaxsep.data.training_data import TrainingData
 from jaxsep.evaluation import evaluate, methods
 from jaxsep.metrics import waveform_sdr
 from jaxsep.models.load import load_model
@@ -188,7 +189,7 @@ def train_theirs(config: Any, dataset: Dataset) -> dict[str, Any]:
     training = TorchTraining(masker, weight_decay=config.weight_decay, seed=config.seed)
     training.start_from_statistics(dataset.statistics())
     batches = train_batches(
-        dataset,
+        TrainingData((dataset,)),
         targets=masker.targets,
         batch_size=config.batch_size,
         crop_frames=config.crop_frames,

@@ -15,6 +15,7 @@ from jaxsep.collections.source import PreparationError
 from jaxsep.console import first_line, printable
 from jaxsep.data.records import DatasetError
 from jaxsep.data.tfrecord import DataCorruptionError
+from jaxsep.data.training_data import parse_data_dir
 from jaxsep.files import is_remote, locate
 from jaxsep.models.files import ModelError
 from jaxsep.training import loop
@@ -82,7 +83,8 @@ def train(config: Any, workdir: str | None) -> int:
         print("no data set named (--config.data_dir=...): training on the built-in band")
         targets = [target.strip() for target in config.targets.split(",")]
         config.data_dir = str(demo.prepare_band(targets, config.demo_representation))
-    folder = _workdir(workdir or f"workdirs/{config.model.name}-{Path(config.data_dir).name}")
+    names = [Path(path).name for path, _ in parse_data_dir(config.data_dir)]
+    folder = _workdir(workdir or f"workdirs/{'-'.join([config.model.name, *names])}")
     is_main = jax.process_index() == 0
     if is_main:
         print(printable(f"workdir: {folder}"))

@@ -1,10 +1,10 @@
 """Statistics of the bins of mixtures, which maskers normalise by. Needs no JAX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from jaxsep.data.records import STATISTICS_FIELDS
 from jaxsep.stft_config import StftConfig
@@ -47,3 +47,24 @@ def merge(parts: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
         name: [float(np.float32(v)) for v in value]
         for name, value in zip(STATISTICS_FIELDS, values, strict=True)
     }
+
+
+def average(
+    parts: Sequence[Mapping[str, Float32[np.ndarray, " bins"]]], weights: Sequence[float]
+) -> dict[str, Float32[np.ndarray, " bins"]]:
+    """Combines the statistics of data sets to those of frames drawn from them by weights.
+
+    Args:
+      parts: Statistics of each data set, see `records.Dataset.statistics`.
+      weights: Weight of each data set; one alone keeps its statistics bit for bit.
+    """
+    averaged = {}
+    for mean_name, std_name in (("mean", "std"), ("log_mean", "log_std")):
+        means, stds = (
+            np.stack([part[name] for part in parts]).astype(np.float64)
+            for name in (mean_name, std_name)
+        )
+        mean = np.average(means, axis=0, weights=weights)
+        square = np.average(np.square(stds) + np.square(means - mean), axis=0, weights=weights)
+        averaged |= {mean_name: np.float32(mean), std_name: np.float32(np.sqrt(square))}
+    return averaged

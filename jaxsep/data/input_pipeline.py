@@ -1,4 +1,4 @@
-"""From a data set on disk to batches on the devices: shuffling, crops, padding, mixing (Grain).
+"""From data sets on disk to batches on the devices: shuffling, crops, padding, mixing (Grain).
 
 A batch is a dict of arrays, each spread over the mesh along its first axis: the magnitudes
 `mixture`, float16 `[batch, frames, channels, bins]`, and `targets` and `rests` (what the mixture
@@ -8,10 +8,14 @@ named when something goes wrong.
 
 Of a data set of waveforms, `stems` and `gains` take the magnitudes' place: mixtures that are drawn
 by `mix_plan` and rendered by `mix_render`.
+
+Of several data sets, a training takes examples in turns, by their weights; an evaluation goes
+through one after the other. The records of a split are numbered from one data set to the next.
 """
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +29,7 @@ from jaxsep.data.mixing import UNVARIED, Mixing
 from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.records import WAVEFORM, Dataset, rest_of
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.data.training_data import Rounds, TrainingData
 
 ENDLESS = 10**6  # passes over the data; Grain can't cut shares from a truly infinite data set
 # An element is a whole batch here: two in the making and two ready keep memory small.
@@ -35,7 +40,7 @@ Batches = Generator[Batch, None, None]
 
 
 def train_batches(
-    dataset: Dataset,
+    data: TrainingData,
     *,
     targets: Sequence[str],
     batch_size: int,
@@ -50,13 +55,13 @@ def train_batches(
 
     What batch s holds depends on the data, the seed and s alone.
 
-    Each pass shuffles all examples anew. An example contributes a random crop, with its channels
-    swapped every other time. Beside the magnitudes a batch tells each example's `record` (its
-    number in the split), `first_frame` and whether its channels are `swapped`. Of waveforms a pass
-    has every segment with a target once, in a mixture that `MixPlanner` draws.
+    Each pass through a data set shuffles its examples anew. An example contributes a random crop,
+    with its channels swapped every other time. Beside the magnitudes a batch tells each example's
+    `record` (its number in the split), `first_frame` and whether its channels are `swapped`. Of
+    waveforms a pass has every segment with a target once, in a mixture that `MixPlanner` draws.
 
     Args:
-      dataset: Data set with a training split, which has these targets.
+      data: Data sets with these targets and their weights.
       targets: Names of the targets.
       batch_size: Examples of all processes together.
       crop_frames: Frames of a crop; shorter examples are padded.
@@ -69,9 +74,9 @@ def train_batches(
     Raises:
       jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
     """
-    if dataset.representation == WAVEFORM:
+    if data.representation == WAVEFORM:
         mixes = Mixtures(
-            dataset,
+            data,
             "train",
             targets=targets,
             frames=crop_frames,
@@ -79,14 +84,21 @@ def train_batches(
             mesh=mesh,
             in_memory=mix_on_device,
         )
-        examples, load, finish = mixes.leads, mixes.load, mixes.render
+        examples, finish = mixes.leads, mixes.render
+        loads = [mixes.load] * len(examples)
     else:
-        source = RecordSource(dataset.shards("train"))
-        examples, finish = range(len(source)), None
-        load = functools.partial(_load_crop, dataset, targets, source, crop_frames)
-    batches = (
-        grain.MapDataset.source(examples).seed(seed).shuffle().repeat(ENDLESS).random_map(load)
-    )
+        source = RecordSource(data.shards("train"))
+        examples, finish = data.records("train"), None
+        loads = [
+            functools.partial(_load_crop, dataset, targets, source, crop_frames)
+            for dataset in data.sets
+        ]
+    parts = [
+        grain.MapDataset.source(part).seed(seed + place).shuffle().repeat(ENDLESS).random_map(load)
+        for place, (part, load) in enumerate(zip(examples, loads, strict=True))
+    ]
+    rounds = Rounds(data.weights, [len(part) for part in parts])
+    batches = grain.MapDataset.select_from_datasets(parts, rounds)
     return _to_devices(batches, batch_size, mesh, finish, first_batch=first_batch)
 
 
@@ -147,17 +159,17 @@ def _magnitudes(
 
 
 def eval_batches(
-    dataset: Dataset, split: str, *, targets: Sequence[str], batch_size: int, mesh: Mesh
+    data: TrainingData, split: str, *, targets: Sequence[str], batch_size: int, mesh: Mesh
 ) -> Iterator[Batch]:
-    """Yields a split once, in order.
+    """Yields a split once, in order, data set after data set.
 
     Beside the magnitudes a batch tells each example's `track`, its place in
-    `dataset.track_names(split)`, and `start` in seconds. The last batch is filled up with examples
-    of no frames, whose track is -1. Of waveforms each segment with a target is yielded once, with
-    its own other stems or else with some that are the same each time.
+    `data.track_names(split)`, and `start` in seconds. The last batch of a data set is filled up
+    with examples of no frames, whose track is -1. Of waveforms each segment with a target is
+    yielded once, with its own other stems or else with some that are the same each time.
 
     Args:
-      dataset: Data set with these targets, perhaps without the split.
+      data: Data sets with these targets, perhaps without the split.
       split: "validation" or "test".
       targets: Names of the targets.
       batch_size: Examples of all processes together.
@@ -166,17 +178,34 @@ def eval_batches(
     Raises:
       jaxsep.data.records.DatasetError: if waveforms of some stem are missing.
     """
+    found, num_tracks = [], 0
+    for dataset in data.sets:
+        found.append(_eval_batches(dataset, split, targets, batch_size, mesh, num_tracks))
+        num_tracks += len(dataset.track_names(split))
+    return itertools.chain(*found)
+
+
+def _eval_batches(
+    dataset: Dataset,
+    split: str,
+    targets: Sequence[str],
+    batch_size: int,
+    mesh: Mesh,
+    first_track: int,
+) -> Iterator[Batch]:
+    """Yields a data set's batches, whose tracks are counted from a number on."""
     if not dataset.num_tracks(split):
         return iter(())
     frames, finish = dataset.segment_frames, None
     if dataset.representation == WAVEFORM:
-        mixes = Mixtures(dataset, split, targets=targets, frames=frames, mixing=UNVARIED, mesh=mesh)
-        size, load = len(mixes.leads), functools.partial(_load_mixture, mixes)
+        alone = TrainingData((dataset,))
+        mixes = Mixtures(alone, split, targets=targets, frames=frames, mixing=UNVARIED, mesh=mesh)
+        size, load = len(mixes.leads[0]), functools.partial(_load_mixture, mixes)
         finish = mixes.render
     else:
         source = RecordSource(dataset.shards(split))
         size, load = len(source), functools.partial(_load_whole, dataset, targets, source, frames)
-    tracks = {name: place for place, name in enumerate(dataset.track_names(split))}
+    tracks = {name: place for place, name in enumerate(dataset.track_names(split), first_track)}
 
     def load_or_fill(index: int) -> dict[str, Any]:
         example, track, start = load(min(index, size - 1))
@@ -203,7 +232,7 @@ def _load_whole(
 
 
 def _load_mixture(mixes: Mixtures, index: int) -> tuple[dict[str, Any], str, float]:
-    lead = mixes.leads[index]
+    lead = mixes.leads[0][index]
     track, _, start = mixes.origin(lead)
     return mixes.load(lead, np.random.default_rng(index)), track, start
 

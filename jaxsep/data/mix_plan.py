@@ -35,6 +35,8 @@ class MixPlanner:
       targets: Stems that come first, as they are a masker's targets.
       frames: Frames of a mixture's spectrum.
       mixing: How the stems are mixed.
+      num_stems: Stems of a plan, where more than the data set's; those that it lacks are silent.
+      first_record: Number of the split's first record, where those of other data sets come before.
 
     Attributes:
       leads: Numbers of the records that mixtures are drawn around; each pass of a training mixes
@@ -48,18 +50,26 @@ class MixPlanner:
     """
 
     def __init__(
-        self, dataset: Dataset, split: str, *, targets: Sequence[str], frames: int, mixing: Mixing
+        self,
+        dataset: Dataset,
+        split: str,
+        *,
+        targets: Sequence[str],
+        frames: int,
+        mixing: Mixing,
+        num_stems: int = 0,
+        first_record: int = 0,
     ):
         self._stft, self._mixing, self._frames = dataset.stft, mixing, frames
         self._targets = [mixing.of(target) for target in targets]
         self.samples = dataset.stft.num_samples(frames)
         fastest = round(SPEED_STEPS * np.exp(_speed_limit(mixing.speed) / 100))
         self.chunk = int(num_played(self.samples, fastest))
-        self._records = dataset.stem_records(split)
-        self._numbers = {record: number for number, record in enumerate(self._records)}
+        self._records = dict(enumerate(dataset.stem_records(split), first_record))
+        self._numbers = {record: number for number, record in self._records.items()}
         by_stem: dict[str, list[int]] = {stem: [] for stem in (*targets, *dataset.targets)}
         stems_of_track = defaultdict(set)
-        for number, record in enumerate(self._records):
+        for number, record in self._records.items():
             by_stem[record.stem].append(number)
             stems_of_track[record.track].add(record.stem)
         if missing := [stem for stem, numbers in by_stem.items() if not numbers]:
@@ -70,6 +80,7 @@ class MixPlanner:
                 record = self._records[number]
                 segments.setdefault((record.track, record.start), number)
         self.leads = list(segments.values())
+        self._num_stems = max(num_stems, len(by_stem))
         # Arrays: NumPy would copy a list at each choice.
         self._by_stem = {stem: np.array(numbers) for stem, numbers in by_stem.items()}
         self._takes = 2 if mixing.second_rest or any(t.second for t in self._targets) else 1
@@ -88,8 +99,8 @@ class MixPlanner:
           rng: Decides all that is random.
 
         Returns:
-          A dict. The first axis of its arrays is the stems, the targets first and then the others
-          in the data set's order; the second one is the takes of a stem that sound together.
+          A dict. The first axis of its arrays is the stems: the targets, the others in the data
+          set's order, silence; the second one is the takes of a stem that sound together.
           * `records`: int32 `[stems, takes]`, numbers of the records or `NOTHING`.
           * `places`: float32 `[stems, takes]`, from 0 to below 1, where in the record to begin.
           * `matrices`: float32 `[stems, takes, channels, channels]`, from a record's channels to
@@ -168,10 +179,11 @@ class MixPlanner:
 
     def _draw_records(self, lead: int, is_paired: bool, rng: np.random.Generator) -> np.ndarray:
         """Draws the records of all stems: those of the lead's song or any; `draw` has more."""
-        records = np.full((len(self._by_stem), self._takes), NOTHING, np.int32)
+        records = np.full((self._num_stems, self._takes), NOTHING, np.int32)
         shares = [target.second for target in self._targets]
-        shares += [self._mixing.second_rest] * (len(records) - len(shares))
-        for row, share, (stem, numbers) in zip(records, shares, self._by_stem.items(), strict=True):
+        shares += [self._mixing.second_rest] * (len(self._by_stem) - len(shares))
+        known = zip(shares, self._by_stem.items(), strict=True)
+        for row, (share, (stem, numbers)) in zip(records, known, strict=False):
             if stem == self._records[lead].stem:
                 row[0] = lead
             elif is_paired:

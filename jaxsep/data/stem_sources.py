@@ -6,8 +6,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxsep.data.mix_plan import NOTHING, MixPlanner, Plan
-from jaxsep.data.records import Dataset
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.data.training_data import TrainingData
 from jaxsep.sharding import replicated
 
 READ_OPTIONS = grain.ReadOptions(num_threads=8, prefetch_buffer_size=16)
@@ -17,9 +17,8 @@ class StemFiles:
     """Reads the stems of mixtures from the shards of a split.
 
     Args:
-      dataset: Data set of waveforms.
-      split: Split that the planner plans mixtures of.
-      planner: Planner of the mixtures.
+      data: Data sets of waveforms; plans number their records from one to the next.
+      split: Split that mixtures are planned of.
 
     Attributes:
       bank: None; what `StemBank` has on the devices lies in the batches here.
@@ -27,17 +26,16 @@ class StemFiles:
 
     bank = None
 
-    def __init__(self, dataset: Dataset, split: str, planner: MixPlanner):
-        self._planner, self._codec = planner, dataset.codec
-        self._channels = dataset.stft.channels
-        self._source = RecordSource(dataset.shards(split))
+    def __init__(self, data: TrainingData, split: str):
+        self._codec, self._channels = data.sets[0].codec, data.stft.channels
+        self._source = RecordSource(data.shards(split))
 
-    def load(self, plan: Plan) -> Plan:
+    def load(self, plan: Plan, planner: MixPlanner) -> Plan:
         """Adds `waveforms` to a plan: int16 `[stems, takes, chunk, channels]`, from `starts` on."""
-        shape, chunk = plan["records"].shape, self._planner.chunk
+        shape, chunk = plan["records"].shape, planner.chunk
         records = plan["records"].ravel().tolist()
         whole = [self._read(record) for record in records]
-        plan = self._planner.place(plan, np.reshape([len(wave) for wave in whole], shape))
+        plan = planner.place(plan, np.reshape([len(wave) for wave in whole], shape))
         waveforms = np.zeros((len(records), chunk, self._channels), np.int16)
         for waveform, wave, start in zip(waveforms, whole, plan["starts"].ravel(), strict=True):
             part = wave[start : start + chunk]
@@ -54,23 +52,21 @@ class StemBank:
     """Holds the stems of a split in the memory of each device; the host only draws numbers.
 
     Args:
-      dataset: Data set of waveforms: 176 kB a second of stereo at 44.1 kHz, where each record takes
-        as much as a whole segment.
-      split: Split that the planner plans mixtures of.
-      planner: Planner of the mixtures.
+      data: Data sets of waveforms: 176 kB a second of stereo at 44.1 kHz, where each record takes
+        as much as the longest segment. Plans number their records from one data set to the next.
+      split: Split that mixtures are planned of.
       mesh: Devices.
 
     Attributes:
       bank: int16 `[records, samples, channels]`, on every device.
     """
 
-    def __init__(self, dataset: Dataset, split: str, planner: MixPlanner, mesh: Mesh):
-        self._planner = planner
-        source = RecordSource(dataset.shards(split))
-        shape = (len(source), dataset.segment_samples, dataset.stft.channels)
-        waveforms = np.zeros(shape, np.int16)
+    def __init__(self, data: TrainingData, split: str, mesh: Mesh):
+        source, codec = RecordSource(data.shards(split)), data.sets[0].codec
+        longest = max(dataset.segment_samples for dataset in data.sets)
+        waveforms = np.zeros((len(source), longest, data.stft.channels), np.int16)
         self._lengths = np.zeros(len(source), np.int32)
-        decoded = grain.MapDataset.source(source).map(dataset.codec.decode)
+        decoded = grain.MapDataset.source(source).map(codec.decode)
         for number, example in enumerate(decoded.to_iter_dataset(READ_OPTIONS)):
             self._lengths[number] = len(example["waveform"])
             waveforms[number, : self._lengths[number]] = example["waveform"]
@@ -79,6 +75,6 @@ class StemBank:
             waveforms.shape, replicated(mesh), waveforms.__getitem__
         )
 
-    def load(self, plan: Plan) -> Plan:
+    def load(self, plan: Plan, planner: MixPlanner) -> Plan:
         """Completes a plan; the waveforms stay in the bank."""
-        return self._planner.place(plan, self._lengths[plan["records"]])
+        return planner.place(plan, self._lengths[plan["records"]])

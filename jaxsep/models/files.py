@@ -46,7 +46,8 @@ class ModelInfo:
       scores: Scores by name; `sdr`, in dB, is that of the validation.
       licence: Licence of the model; empty where it isn't stated.
       provenance: Origin of the arrays: anything that JSON can hold.
-      data_set: Name, checksum and licence of the data set.
+      data_set: Name, checksum and licence of the data set; where several were mixed, those of each
+        and its weight are in `sets`.
       training: Config of the training, without the masker. It holds no path of a machine.
       jaxsep_version: Version that trained or converted the model.
     """

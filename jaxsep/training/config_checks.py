@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from jaxsep.data import records
+from jaxsep.data.records import WAVEFORM
+from jaxsep.data.training_data import TrainingData
 from jaxsep.models.masker import Masker
 from jaxsep.training.losses import Loss
 from jaxsep.training.step import is_complex
@@ -56,11 +57,11 @@ def check_numbers(config: Any) -> None:
         )
 
 
-def check_representation(config: Any, dataset: records.Dataset, masker: Masker, loss: Loss) -> None:
+def check_representation(config: Any, data: TrainingData, masker: Masker, loss: Loss) -> None:
     """Raises ValueError where magnitudes aren't enough for a recipe, or a crop is too short."""
-    if dataset.representation == records.WAVEFORM:
-        shortest = dataset.stft.overlap
-        frames = min(config.crop_frames or dataset.segment_frames, dataset.segment_frames)
+    if data.representation == WAVEFORM:
+        shortest = data.stft.overlap
+        frames = min(config.crop_frames or data.segment_frames, data.segment_frames)
         if loss.needs_phase and frames < shortest:
             raise ValueError(
                 f"loss={config.loss} needs crops of {shortest} frames at least, not {frames}; use a"

@@ -14,8 +14,9 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxsep import models, sharding
-from jaxsep.data import records
+from jaxsep.data.records import ExampleCodec
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.data.training_data import TrainingData
 from jaxsep.files import locate, read_json, write_json
 from jaxsep.models.files import save_model
 from jaxsep.models.load import MODEL, load_model
@@ -59,7 +60,7 @@ def investigate(
         setup.examine(state.params, state.params, state.statistics, batch, np.int32(step - 1))
     )
     cause = health.find_cause(found["layers"], order, found["loss"])
-    examples = _name_examples(found["examples"], setup.dataset)
+    examples = _name_examples(found["examples"], setup.data)
     folder = workdir / FOLDER / str(step)
     process, count = jax.process_index(), jax.process_count()
     if process == 0:
@@ -153,15 +154,14 @@ def _load_shares(folder: epath.Path) -> list[dict[str, np.ndarray]]:
     return parts
 
 
-def _name_examples(
-    examples: dict[str, np.ndarray], dataset: records.Dataset
-) -> list[dict[str, Any]]:
+def _name_examples(examples: dict[str, np.ndarray], data: TrainingData) -> list[dict[str, Any]]:
     """Says of each example of a batch which place of which track it is."""
-    source = RecordSource(dataset.shards("train"))
-    hop_seconds = dataset.stft.hop_length / dataset.stft.sample_rate
+    source = RecordSource(data.shards("train"))
+    codec = ExampleCodec(data.stft, (), data.representation)  # of what all data sets have
+    hop_seconds = data.stft.hop_length / data.stft.sample_rate
     named = []
     for place, record in enumerate(examples["record"]):
-        stored = dataset.codec.decode(source[int(record)])
+        stored = codec.decode(source[int(record)])
         first_frame = int(examples["first_frame"][place])
         named.append(
             {

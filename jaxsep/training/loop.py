@@ -161,7 +161,7 @@ def _validate(setup: Setup, runner: StepRunner, totals: Totals, log: TrainLog) -
     scores = validate(
         setup.eval_step,
         runner.state.variables,
-        setup.dataset,
+        setup.data,
         targets=setup.targets,
         batch_size=plan.batch_size,
         mesh=setup.mesh,

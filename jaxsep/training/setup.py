@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import models, sharding
-from jaxsep.data import records
 from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.mixing import Mixing
+from jaxsep.data.records import WAVEFORM
+from jaxsep.data.training_data import TrainingData, load_training_data
 from jaxsep.models.files import Model
 from jaxsep.models.load import load_model
 from jaxsep.stft_config import StftConfig
@@ -50,7 +51,7 @@ class Setup:
 
     Attributes:
       plan: What happens when.
-      dataset: Data set to train on, with the recipe's transform.
+      data: Data sets to train on and their weights, with the recipe's transform.
       targets: Names of the masker's targets.
       mesh: Devices that share each batch.
       state: State before the first step.
@@ -65,7 +66,7 @@ class Setup:
     """
 
     plan: Plan
-    dataset: records.Dataset
+    data: TrainingData
     targets: tuple[str, ...]
     mesh: jax.sharding.Mesh
     state: TrainState
@@ -94,14 +95,14 @@ def set_up(config: Any) -> Setup:
     mesh = sharding.make_mesh()
     start = load_model(config.start_from) if config.start_from else None
     try:
-        dataset = _load_dataset(config, start)
+        data = _load_data(config, start)
         loss = Loss(config.loss)
         mixing = Mixing(**config.mixing.to_dict())  # says what is wrong with it
         fields = _masker_fields(config)
-        masker = models.create(stft=dataset.stft, dtype=config.compute_dtype, **fields)
-        dataset.check_targets(masker.targets)
+        masker = models.create(stft=data.stft, dtype=config.compute_dtype, **fields)
+        data.check_targets(masker.targets)
         mixing.check_targets(masker.targets)
-        check_representation(config, dataset, masker, loss)
+        check_representation(config, data, masker, loss)
         schedule = optimizer.make_schedule(
             config.schedule, config.learning_rate, config.warmup_steps, config.num_train_steps
         )
@@ -123,9 +124,9 @@ def set_up(config: Any) -> Setup:
         )
     variables = models.init(masker, jax.random.key(config.seed))
     if start is None:
-        variables = masker.with_statistics(variables, mixture_statistics(dataset, masker))
+        variables = masker.with_statistics(variables, mixture_statistics(data, masker))
     else:
-        variables = _variables_of(start, config.start_from, dataset.stft, like=variables)
+        variables = _variables_of(start, config.start_from, data.stft, like=variables)
     state = create_state(variables, adam, with_ema=config.ema_decay > 0)
     shared = {
         "loss": loss,
@@ -135,7 +136,7 @@ def set_up(config: Any) -> Setup:
     }
     return Setup(
         plan=Plan(**{field.name: config[field.name] for field in dataclasses.fields(Plan)}),
-        dataset=dataset,
+        data=data,
         targets=masker.targets,
         mesh=mesh,
         state=sharding.replicate(state, mesh),
@@ -147,33 +148,32 @@ def set_up(config: Any) -> Setup:
             **shared,
         ),
         # In float32, as models are restored.
-        eval_step=make_eval_step(models.create(stft=dataset.stft, **fields), mesh=mesh),
+        eval_step=make_eval_step(models.create(stft=data.stft, **fields), mesh=mesh),
         examine=health.make_examine(masker, **shared),
         layers=health.layer_names(masker),
-        batches=_make_batches(config, dataset, masker.targets, mixing, mesh),
-        identity=workdir.identify(config.to_dict(), dataset),
-        description=workdir.describe({**config.to_dict(), "model": fields}, dataset),
+        batches=_make_batches(config, data, masker.targets, mixing, mesh),
+        identity=workdir.identify(config.to_dict(), data),
+        description=workdir.describe({**config.to_dict(), "model": fields}, data),
         advice=advise(config),
     )
 
 
 def _make_batches(
     config: Any,
-    dataset: records.Dataset,
+    data: TrainingData,
     targets: tuple[str, ...],
     mixing: Mixing,
     mesh: jax.sharding.Mesh,
 ) -> Callable[[int], Iterator[Batch]]:
     """Makes the function that yields the training batches from a number on."""
     # A data set that can't be validated on is refused before hours are spent on it.
-    eval_batches(dataset, "validation", targets=targets, batch_size=config.batch_size, mesh=mesh)
-    segment_frames = dataset.segment_frames
+    eval_batches(data, "validation", targets=targets, batch_size=config.batch_size, mesh=mesh)
     make_batches = functools.partial(
         train_batches,
-        dataset,
+        data,
         targets=targets,
         batch_size=config.batch_size,
-        crop_frames=min(config.crop_frames or segment_frames, segment_frames),
+        crop_frames=min(config.crop_frames or data.segment_frames, data.segment_frames),
         seed=config.seed,
         mesh=mesh,
         mixing=mixing,
@@ -183,20 +183,21 @@ def _make_batches(
     return lambda first_batch: make_batches(first_batch=first_batch)
 
 
-def _load_dataset(config: Any, start: Model | None) -> records.Dataset:
-    """Opens the data set, as the transform of the recipe or of the model to start from shows it.
+def _load_data(config: Any, start: Model | None) -> TrainingData:
+    """Opens the data sets, as the transform of the recipe or of the model to start from shows them.
 
     Raises:
       ValueError: The transform is impossible.
-      jaxsep.data.records.DatasetError: There is no such data set, or it has another transform.
+      jaxsep.data.records.DatasetError: There is no such data set, it has another transform, or
+        several differ in format.
     """
-    dataset = records.load_dataset(config.data_dir)
+    data = load_training_data(config.data_dir)
     changes = {name: value for name, value in config.stft.items() if value is not None}
     if changes:
-        return dataset.with_stft(dataclasses.replace(dataset.own_stft, **changes))
-    if start is not None and dataset.representation == records.WAVEFORM:
-        return dataset.with_stft(start.masker.stft)
-    return dataset
+        return data.with_stft(dataclasses.replace(data.stft, **changes))
+    if start is not None and data.representation == WAVEFORM:
+        return data.with_stft(start.masker.stft)
+    return data
 
 
 def _masker_fields(config: Any) -> dict[str, Any]:

@@ -36,21 +36,21 @@ def write_summary(
     Returns:
       The content of the file.
     """
-    plan, dataset, steps = setup.plan, setup.dataset, int(state.step)
+    plan, data, steps = setup.plan, setup.data, int(state.step)
     score = info = scores = None
     if ended in (FINISHED, STOPPED_EARLY):
         masker, variables, info = load_model(folder)
         scores = validate(
             setup.eval_step,
             sharding.replicate(variables, setup.mesh),
-            dataset,
+            data,
             targets=setup.targets,
             batch_size=plan.batch_size,
             mesh=setup.mesh,
         )
         score = scores.sdr
         if jax.process_index() == 0:
-            draw_example(folder / "spectrograms.png", dataset, masker, variables)
+            draw_example(folder / "spectrograms.png", data, masker, variables)
     else:
         with contextlib.suppress(ModelError):  # there may be none yet
             info = load_model(folder).info
@@ -71,8 +71,8 @@ def write_summary(
         "data_wait": totals.data_wait_seconds / timed_seconds,
         "clipped": totals.clipped / max(steps, 1),
         "skipped_steps": totals.skipped,
-        "data_set": dataset.manifest["name"],
-        "validation_tracks": dataset.num_tracks("validation"),
+        "data_set": data.name,
+        "validation_tracks": len(data.track_names("validation")),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
     if jax.process_index() == 0:

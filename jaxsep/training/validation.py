@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from jaxsep import sharding
-from jaxsep.data import records
 from jaxsep.data.input_pipeline import eval_batches
+from jaxsep.data.training_data import TrainingData
 from jaxsep.metrics import sdr
 from jaxsep.models.masker import Masker, observe
 from jaxsep.plots import figures
@@ -105,7 +105,7 @@ class TrackEnergies:
 def validate(
     eval_step: Callable[..., dict[str, jax.Array]],
     variables: dict[str, Any],
-    dataset: records.Dataset,
+    data: TrainingData,
     *,
     targets: Sequence[str],
     batch_size: int,
@@ -116,7 +116,7 @@ def validate(
     Args:
       eval_step: What `step.make_eval_step` returns.
       variables: The masker's variables.
-      dataset: Data set, which may lack the split.
+      data: Data sets, which may lack the split.
       targets: The masker's targets.
       batch_size: Examples per batch, over all processes together.
       mesh: Devices that share each batch.
@@ -125,7 +125,7 @@ def validate(
       The scores. Energies are those of the complex spectrograms (`losses.error_energy`).
     """
     energies = TrackEnergies(targets)
-    batches = eval_batches(dataset, "validation", targets=targets, batch_size=batch_size, mesh=mesh)
+    batches = eval_batches(data, "validation", targets=targets, batch_size=batch_size, mesh=mesh)
     for batch in batches:
         result = jax.device_get(eval_step(variables, batch))
         energies.add(result.pop("track"), result)
@@ -133,16 +133,16 @@ def validate(
 
 
 def draw_example(
-    path: epath.Path, dataset: records.Dataset, masker: Masker, variables: dict[str, Any]
+    path: epath.Path, data: TrainingData, masker: Masker, variables: dict[str, Any]
 ) -> None:
     """Draws mixture, estimates and references of a held-out segment.
 
     Of the first `PICTURED_EXAMPLES` segments of the validation split (or, failing that, of the
     training split) it is the one with the loudest first target.
     """
-    split = "validation" if dataset.num_tracks("validation") else "train"
+    split = "validation" if data.track_names("validation") else "train"
     mesh = sharding.make_mesh(jax.local_devices()[:1])
-    examples = eval_batches(dataset, split, targets=masker.targets, batch_size=1, mesh=mesh)
+    examples = eval_batches(data, split, targets=masker.targets, batch_size=1, mesh=mesh)
     best, best_parts, energy = None, None, -1.0
     for example in itertools.islice(examples, PICTURED_EXAMPLES):
         parts = to_parts(example, masker)
@@ -156,7 +156,7 @@ def draw_example(
     for place, target in enumerate(masker.targets):
         pictures[f"{target}, estimate"] = masks[0, place] * mixture[0]
         pictures[f"{target}, reference"] = best_parts.targets[0, place, :frames]
-    track = dataset.track_names(split)[int(best["track"][0])]
+    track = data.track_names(split)[int(best["track"][0])]
     title = f"{track} ({split}), from {float(best['start'][0]):.1f} s"
     arrays = {name: np.abs(np.asarray(spectrum)) for name, spectrum in pictures.items()}
-    figures.save_spectrograms(path, arrays, dataset.stft, title=title)
+    figures.save_spectrograms(path, arrays, data.stft, title=title)

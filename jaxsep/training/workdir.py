@@ -10,7 +10,7 @@ import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
-from jaxsep.data import records
+from jaxsep.data.training_data import TrainingData
 from jaxsep.files import is_remote, read_json, write_json
 from jaxsep.version import __version__
 
@@ -33,18 +33,21 @@ class WorkdirError(Exception):
     """The folder belongs to another training; the message says where they differ."""
 
 
-def identify(config: dict[str, Any], dataset: records.Dataset) -> dict[str, Any]:
+def identify(config: dict[str, Any], data: TrainingData) -> dict[str, Any]:
     """Returns what tells a training from others: its config and its data.
 
     Args:
       config: Fields of the training's config.
-      dataset: Data set to train on.
+      data: Data sets to train on and their weights.
     """
     may_change = set(MAY_CHANGE)
     if config["plateau_patience"] or config["early_stopping_patience"]:
         may_change.remove("eval_every_steps")  # they count validations
     kept = {name: value for name, value in config.items() if name not in may_change}
-    return {**kept, "data_set_sha256": dataset.manifest_sha256}
+    checksums = [dataset.manifest_sha256 for dataset in data.sets]
+    if len(checksums) == 1:
+        return {**kept, "data_set_sha256": checksums[0]}
+    return {**kept, "data_set_sha256": checksums, "data_set_weights": list(data.weights)}
 
 
 def claim(workdir: epath.Path, identity: dict[str, Any]) -> None:
@@ -100,17 +103,22 @@ def lock(workdir: epath.Path) -> Iterator[None]:
         ) from error
 
 
-def describe(config: dict[str, Any], dataset: records.Dataset) -> dict[str, Any]:
+def describe(config: dict[str, Any], data: TrainingData) -> dict[str, Any]:
     """Describes, for a checkpoint's metadata, what is trained on what."""
-    return {
-        "config": config,
-        "stft": dataclasses.asdict(dataset.stft),
-        "jaxsep_version": __version__,
-        "data_set": {
+    sets = [
+        {
             "name": dataset.manifest["name"],
             "manifest_sha256": dataset.manifest_sha256,
             "licence": dataset.manifest["licence"],
-        },
+        }
+        for dataset in data.sets
+    ]
+    weighted = [{**one, "weight": weight} for one, weight in zip(sets, data.weights, strict=True)]
+    return {
+        "config": {**config, "data_dir": data.folders},
+        "stft": dataclasses.asdict(data.stft),
+        "jaxsep_version": __version__,
+        "data_set": sets[0] if len(sets) == 1 else {"name": data.name, "sets": weighted},
     }
 
 

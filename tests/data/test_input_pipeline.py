@@ -6,6 +6,7 @@ import numpy as np
 from jaxsep import sharding
 from jaxsep.data.input_pipeline import eval_batches, train_batches
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.data.training_data import TrainingData
 
 MESH = sharding.make_mesh()
 
@@ -19,7 +20,7 @@ def first_batches(dataset, **changes):
         "mesh": MESH,
         **changes,
     }
-    batches = train_batches(dataset, **fields)
+    batches = train_batches(TrainingData((dataset,)), **fields)
     return [jax.device_get(next(batches)) for _ in range(3)]
 
 
@@ -57,7 +58,7 @@ def test_short_segments_are_padded_and_counted(tiny_dataset):
 def test_evaluation_sees_each_segment_once(tiny_dataset):
     tracks, frames = [], 0
     fields = {"targets": ["vocals"], "batch_size": 2, "mesh": MESH}
-    for batch in eval_batches(tiny_dataset, "validation", **fields):
+    for batch in eval_batches(TrainingData((tiny_dataset,)), "validation", **fields):
         tracks += batch["track"].tolist()
         frames += int(batch["num_frames"].sum())
     assert tracks == [0, 0, 0, -1]

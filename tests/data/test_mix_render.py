@@ -14,6 +14,7 @@ from jaxsep.data.mix_render import render
 from jaxsep.data.mixing import UNVARIED, Mixing
 from jaxsep.data.mixtures import Mixtures
 from jaxsep.data.records import DatasetError
+from jaxsep.data.training_data import TrainingData
 from jaxsep.models.mlp import MLPMasker
 from jaxsep.training.step import to_parts
 from tests.helpers import RATE, TINY_STFT, Tones, prepare_waveforms, tiny_band
@@ -34,9 +35,9 @@ def tones(tmp_path_factory):
 def planned(dataset, mixing: Mixing, frames: int, count: int, **changes):
     """Draws mixtures; returns what they are made of, and the plans with their stems as a batch."""
     fields = {"targets": ["vocals"], "frames": frames, "mixing": mixing, "mesh": MESH, **changes}
-    mixes = Mixtures(dataset, "train", **fields)
+    mixes = Mixtures(TrainingData((dataset,)), "train", **fields)
     rng = np.random.default_rng(0)
-    plans = [mixes.load(mixes.leads[n % len(mixes.leads)], rng) for n in range(count)]
+    plans = [mixes.load(mixes.leads[0][n % len(mixes.leads[0])], rng) for n in range(count)]
     return mixes, {name: np.stack([plan[name] for plan in plans]) for name in plans[0]}
 
 
@@ -253,10 +254,9 @@ def test_second_takes_are_heard_beside_the_first(tones):
 
 
 def test_validation_hears_the_same_mixtures_each_time(tones):
-    first, second = (
-        list(eval_batches(tones, "validation", targets=["vocals"], batch_size=2, mesh=MESH))
-        for _ in range(2)
-    )
+    fields = {"targets": ["vocals"], "batch_size": 2, "mesh": MESH}
+    data = TrainingData((tones,))
+    first, second = (list(eval_batches(data, "validation", **fields)) for _ in range(2))
     assert [batch["track"].tolist() for batch in first] == [[0, 0], [0, -1]]
     assert first[-1]["num_frames"].tolist() == [125, 0]
     for one, other in zip(first, second, strict=True):
@@ -268,7 +268,7 @@ def test_a_later_batch_is_the_same_when_begun_with(tones, in_memory):
     def batches(**changes):
         sizes = {"batch_size": 4, "crop_frames": 40, "seed": 0}
         fields = {"targets": ["vocals"], "mesh": MESH, **sizes, **changes}
-        found = train_batches(tones, mix_on_device=in_memory, **fields)
+        found = train_batches(TrainingData((tones,)), mix_on_device=in_memory, **fields)
         return [np.asarray(next(found)["stems"]) for _ in range(3)]
 
     np.testing.assert_array_equal(batches()[2], batches(first_batch=2)[0])
@@ -278,4 +278,4 @@ def test_a_data_set_without_vocals_is_refused(tmp_path):
     dataset = prepare_waveforms(Tones(stems=("accompaniment",)), tmp_path / "data")
     with pytest.raises(DatasetError, match="nothing in train has the stem 'vocals'"):
         fields = {"batch_size": 2, "crop_frames": 40, "seed": 0}
-        train_batches(dataset, targets=["vocals"], **fields, mesh=MESH)
+        train_batches(TrainingData((dataset,)), targets=["vocals"], **fields, mesh=MESH)

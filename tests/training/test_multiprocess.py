@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from jaxsep.models.load import load_model
+from jaxsep.preparation.prepare import prepare
+from tests.helpers import tiny_band, tiny_settings
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +83,16 @@ def test_other_hardware_gives_the_same_losses(alone, tiny_dataset, tmp_path, har
     np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-5)
     scores = [logged(workdir, "validation/sdr")[50] for workdir in (alone, tmp_path)]
     np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_eight_devices_draw_the_same_from_several_data_sets(tiny_dataset, tmp_path):
+    settings = tiny_settings(targets=("vocals", "drums"))
+    other = prepare(tiny_band(2), tmp_path / "other", settings, workers=1)
+    data = types.SimpleNamespace(path=f"{tiny_dataset.path}:2,{other.path}:1")
+    for devices in (1, 8):
+        finish(start(data, tmp_path / f"{devices}", devices=devices, num_train_steps=10))
+    one, other = (logged(tmp_path / name) for name in "18")
+    np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-5)
 
 
 def test_eight_devices_normalise_by_the_whole_batch_and_drop_the_same(tiny_dataset, tmp_path):

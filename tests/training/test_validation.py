@@ -5,6 +5,7 @@ from etils import epath
 
 from jaxsep import sharding
 from jaxsep.data.tfrecord import RecordSource
+from jaxsep.data.training_data import TrainingData
 from jaxsep.models.masker import Traits
 from jaxsep.preparation.prepare import prepare
 from jaxsep.training import validation
@@ -47,7 +48,7 @@ def test_the_score_is_the_mean_over_tracks_of_energies_over_all_their_segments(t
     for mask, expected in ((0.0, silence), (1.0, mixture)):
         step = make_eval_step(ConstantMasker(mask), mesh=mesh)
         fields = {"targets": ["vocals"], "batch_size": 2, "mesh": mesh}
-        found = validation.validate(step, {}, dataset, **fields)
+        found = validation.validate(step, {}, TrainingData((dataset,)), **fields)
         means = [np.mean(expected), np.mean(mixture)]
         np.testing.assert_allclose([found.sdr, found.sdr_mixture], means, atol=1e-3)
 
@@ -61,7 +62,8 @@ def test_the_picture_is_of_the_held_out_segment_with_the_loudest_vocals(
         drawn.update(pictures, title=title, path=path, stft=stft)
 
     monkeypatch.setattr(validation.figures, "save_spectrograms", save)
-    validation.draw_example(epath.Path(tmp_path), tiny_dataset, ConstantMasker(0.25), {})
+    data = TrainingData((tiny_dataset,))
+    validation.draw_example(epath.Path(tmp_path), data, ConstantMasker(0.25), {})
     examples = decoded(tiny_dataset, "validation")
     loudest = max(examples, key=lambda example: energy([example], "vocals"))
     vocals = loudest["vocals"].astype(np.float32)
