@@ -46,7 +46,7 @@ def get_config(variant: str = "full") -> ConfigDict:
             "sees": "spectrum",
             # "complex" or "real" masks.
             "answers": "complex",
-            # Bring magnitudes to one level and standardise them; a spectrum's always are.
+            # Bring magnitudes, or each band of a spectrum, to one level; False feeds them as they are.
             "normalise": True,
             # Power of the normalised magnitudes, such as 0.5; 0 takes their logarithm.
             "exponent": 0.0,

@@ -179,13 +179,12 @@ class BSRNNMasker(nn.Module):
       bidirectional: Whether the network sees later frames too; it isn't causal then.
       across: How a layer looks along bands: by a bidirectional LSTM, or by dense layers across
         them, which take fewer steps and products.
-      sees: What the network sees. Of a spectrum these are each band's real and imaginary parts and
-        magnitudes, brought to one level, and the band's level beside the song's. Of magnitudes it
-        is what `Normalise` gives.
+      sees: What the network sees: of a spectrum its real and imaginary parts and its magnitudes.
       answers: Whether masks are complex and unbounded, or real and up to `mask_limit`.
       mask_limit: Largest real mask.
       level_seconds: Time constant of the running level in seconds, see `Normalise`.
-      normalise: Whether magnitudes are normalised, see `Normalise`.
+      normalise: Whether that is normalised: magnitudes by `Normalise`; of a spectrum each band of a
+        frame by itself, which then also sees its level beside the song's.
       exponent: Power of the normalised magnitudes; 0 takes their logarithm, see `Normalise`.
       dropout: Share of the features that are dropped behind each layer in training.
       dtype: Data type of the matrix products; parameters, states and masks are float32.
@@ -249,7 +248,8 @@ class BSRNNMasker(nn.Module):
         batch, frames, channels, bins = mixture.shape
         bands = make_bands(self.bands, self.stft)
         x, level, carried = self._look(mixture, carry["level"])
-        split = BandSplit(bands, self.features, self.sees == "spectrum", self.dtype, name="split")
+        levels_bands = self.normalise and self.sees == "spectrum"
+        split = BandSplit(bands, self.features, levels_bands, self.dtype, name="split")
         x = split(x, level).reshape(frames, batch, len(bands.widths), self.features)
         states = []
         for index, state in enumerate(carry["time"]):

@@ -40,6 +40,7 @@ ROWS = {
     "lstm, both ways": Row("lstm", {"hidden_size": 8, "bidirectional": True}, causal=False),
     "bsrnn": Row("bsrnn", {**BSRNN, "targets": TWO}),
     "bsrnn, real masks": Row("bsrnn", {**BSRNN, "answers": "real", "dropout": 0.5}),
+    "bsrnn of spectra as they are": Row("bsrnn", {**BSRNN, "normalise": False}, knows_levels=True),
     "bsrnn of magnitudes": Row("bsrnn", {**BSRNN, "sees": "magnitude", "answers": "real"}),
     "bsrnn, both ways": Row(
         "bsrnn", {**BSRNN, "bidirectional": True, "across": "lstm"}, causal=False
