@@ -46,7 +46,7 @@ def get_config(variant: str = "full") -> ConfigDict:
             "sees": "spectrum",
             # "complex" or "real" masks.
             "answers": "complex",
-            # Bring magnitudes, or each band of a spectrum, to one level; False feeds them as they are.
+            # Bring what the network sees to one level; False feeds it as it is.
             "normalise": True,
             # Power of the normalised magnitudes, such as 0.5; 0 takes their logarithm.
             "exponent": 0.0,
