@@ -7,10 +7,19 @@ import numpy as np
 ACCOMPANIMENT = "accompaniment"  # the mixture without the vocals, or without the only target
 RESIDUAL = "residual"  # the mixture without all of the model's targets
 COMPLEMENT = "no_{}"  # the mixture without one target
+MIXTURE = "mixture"
 
 
 class StemError(ValueError):
     """A model has no such stem; the one-line text says which it has."""
+
+
+def is_reserved(name: str) -> bool:
+    """Tells whether a name stands for the song, or for what targets leave of it.
+
+    The accompaniment is a stem like others beside vocals alone.
+    """
+    return name in (MIXTURE, RESIDUAL) or name.startswith(COMPLEMENT.format(""))
 
 
 def complements(targets: Sequence[str]) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Tones:
     stems: tuple[str, ...] = ("vocals", "accompaniment")
     amplitude: float = 0.1
     vocals_gain: float = 1.0
-    held_out: str = "3"  # what names in validation end with
+    held_out: str | tuple[str, ...] = "3"  # what names in validation end with
     name: str = "tones"
     licence: str = "free"
     root: None = None
