@@ -13,6 +13,7 @@ from jaxsep.cli.options import (
     complain,
     ending,
     named_models,
+    split_names,
 )
 
 KINDS = ("musdb18", "stems_folder", "mir1k")
@@ -39,7 +40,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--stems",
-        type=lambda names: names.split(","),
+        type=split_names,
         metavar="NAME,...",
         help="stems to score, such as vocals,drums,bass,other, which the songs and all models have;"
         " default: vocals,accompaniment, or the targets of a model without vocals",
