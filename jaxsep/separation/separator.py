@@ -36,7 +36,6 @@ from jaxsep.separation.windows import (
 from jaxsep.spectrogram import stft
 from jaxsep.stems import RESIDUAL, choose, complements, make_stems, needed_targets
 
-STEMS = ("vocals", "accompaniment")  # of a model that finds vocals alone
 BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
