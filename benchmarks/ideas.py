@@ -25,8 +25,8 @@ from benchmarks.one_sided import share
 from benchmarks.table import Table
 from benchmarks.trial import train
 from configs import box
-from jaxsep.data.records import load_dataset
-from jaxsep.separation.separator import STEMS, Separator
+from jaxsep.data.records import PAIR, load_dataset
+from jaxsep.separation.separator import Separator
 from jaxsep.stft_config import StftConfig
 
 PLAIN = {
@@ -100,7 +100,7 @@ def main() -> int:
                     print("interrupted; the same command goes on", file=sys.stderr)
                     return 130
                 separator = Separator.restore(summary["checkpoint"])
-                found = [share(separator, path, STEMS[0]) for path in args.music]
+                found = [share(separator, path, PAIR[0]) for path in args.music]
                 leak = statistics.median(found) if found else ""
                 sizes = (f"{summary['parameters'] / 1e6:.1f} M", summary["seconds"])
                 table.row(idea, str(seed), summary["sdr"], leak, *sizes)

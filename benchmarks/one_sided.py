@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks.table import Table
 from jaxsep.audio.reader import read_audio
 from jaxsep.convert.published import resolve
+from jaxsep.data.records import PAIR
 from jaxsep.models.load import OWN
-from jaxsep.separation.separator import STEMS, Separator
+from jaxsep.separation.separator import Separator
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--voice", type=Path, nargs="+", default=[], help="without music")
     args = parser.parse_args()
     separator = Separator.restore(resolve(args.model))
-    for files, stem in ((args.music, STEMS[0]), (args.voice, STEMS[1])):
+    for files, stem in ((args.music, PAIR[0]), (args.voice, PAIR[1])):
         if files:
             with Table("file", f"{stem} found, dB", about=args.model) as table:
                 found = [share(separator, path, stem) for path in files]

@@ -7,10 +7,19 @@ import numpy as np
 ACCOMPANIMENT = "accompaniment"  # the mixture without the vocals, or without the only target
 RESIDUAL = "residual"  # the mixture without all of the model's targets
 COMPLEMENT = "no_{}"  # the mixture without one target
+MIXTURE = "mixture"
 
 
 class StemError(ValueError):
     """A model has no such stem; the one-line text says which it has."""
+
+
+def is_reserved(name: str) -> bool:
+    """Tells whether a name stands for the song, or for what targets leave of it.
+
+    The accompaniment is a stem like others beside vocals alone.
+    """
+    return name in (MIXTURE, RESIDUAL) or name.startswith(COMPLEMENT.format(""))
 
 
 def complements(targets: Sequence[str]) -> dict[str, str]:
@@ -25,19 +34,31 @@ def complements(targets: Sequence[str]) -> dict[str, str]:
     return {stem: target for stem, target in found.items() if stem not in targets}
 
 
+def main_target(targets: Sequence[str]) -> str:
+    """Returns the target to give where one is wanted and none is named: vocals, or the first."""
+    return "vocals" if "vocals" in targets else targets[0]
+
+
+def covering(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns stems that sum to the mixture: all targets and, at the end, what they leave of it."""
+    if len(targets) > 1:
+        return (*targets, RESIDUAL)
+    return (*targets, list(complements(targets))[-1])
+
+
 def choose(targets: tuple[str, ...], wanted: Iterable[str] | None) -> tuple[str, ...]:
     """Returns the stems that a separator is to give.
 
     Args:
       targets: Targets of its model.
       wanted: Stems, or None for what a model usually gives: all of its targets, and beside a single
-        one its accompaniment.
+        one what it leaves.
 
     Raises:
       StemError: If one can't be had from these targets, or there is none.
     """
     if wanted is None:
-        return (*targets, ACCOMPANIMENT) if len(targets) == 1 else targets
+        return covering(targets) if len(targets) == 1 else targets
     wanted = tuple(wanted)
     there = tuple(dict.fromkeys((*targets, *complements(targets), RESIDUAL)))
     unknown = [stem for stem in wanted if stem not in there]

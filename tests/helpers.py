@@ -12,10 +12,11 @@ import numpy as np
 from etils import epath
 from flax import linen as nn
 
-from jaxsep import sharding
+from jaxsep import models, sharding
 from jaxsep.audio.reader import AudioReader
 from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.collections.source import Song, Track
+from jaxsep.models.files import ModelInfo, save_model
 from jaxsep.models.load import load_model
 from jaxsep.models.masker import Traits
 from jaxsep.models.openunmix import OpenUnmixMasker
@@ -63,7 +64,7 @@ class Tones:
     stems: tuple[str, ...] = ("vocals", "accompaniment")
     amplitude: float = 0.1
     vocals_gain: float = 1.0
-    held_out: str = "3"  # what names in validation end with
+    held_out: str | tuple[str, ...] = "3"  # what names in validation end with
     name: str = "tones"
     licence: str = "free"
     root: None = None
@@ -129,6 +130,15 @@ class TinyComplexMasker(nn.Module):
     def only(self, targets):
         del targets
         return self
+
+
+def tiny_model(folder, targets, name: str = "mlp") -> Path:
+    """Writes a model that wasn't trained."""
+    masker = models.create(name, TINY_STFT, targets=list(targets), hidden_size=8)
+    fields = {"name": name, "targets": list(targets), "hidden_size": 8}
+    info = ModelInfo(masker=fields, stft=TINY_STFT)
+    save_model(folder, info, models.init(masker, jax.random.key(0)))
+    return Path(folder)
 
 
 def raise_at_step(number: int):

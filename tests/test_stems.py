@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from jaxsep.stems import StemError, choose, make_stems, needed_targets, split_exactly
+from jaxsep.stems import (
+    StemError,
+    choose,
+    covering,
+    main_target,
+    make_stems,
+    needed_targets,
+    split_exactly,
+)
 
 FOUR = ("vocals", "drums", "bass", "other")
 BIT_DEPTHS = (8, 16, 24, 32)
@@ -26,10 +34,24 @@ def estimates_of(targets: tuple[str, ...], level: float = 0.2) -> dict[str, np.n
         (("vocals",), ("vocals", "accompaniment")),
         (FOUR, FOUR),
         (("drums",), ("drums", "accompaniment")),
+        (("accompaniment",), ("accompaniment", "no_accompaniment")),
     ],
 )
 def test_by_default_a_model_gives_its_targets_and_beside_a_single_one_the_rest(targets, stems):
     assert choose(targets, None) == stems
+
+
+def test_vocals_or_else_the_first_target_stand_for_a_model():
+    assert main_target(("drums", "vocals")) == "vocals"
+    assert main_target(("drums", "bass")) == "drums"
+
+
+@pytest.mark.parametrize("targets", [("vocals",), ("drums",), FOUR, ("accompaniment",)])
+def test_some_stems_always_sum_to_the_mixture(targets):
+    mixture, stems = np.clip(pcm_noise(16), -0.5, 0.5), covering(targets)
+    assert stems[:-1] == targets and choose(targets, stems) == stems
+    made, _ = make_stems(mixture, estimates_of(targets, 0.02), stems, 16)
+    np.testing.assert_array_equal(sum(made.values()), mixture)
 
 
 def test_a_stem_that_a_model_has_not_is_refused_with_those_it_has():

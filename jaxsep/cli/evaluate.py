@@ -13,6 +13,7 @@ from jaxsep.cli.options import (
     complain,
     ending,
     named_models,
+    split_names,
 )
 
 KINDS = ("musdb18", "stems_folder", "mir1k")
@@ -39,10 +40,10 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--stems",
-        type=lambda names: names.split(","),
+        type=split_names,
         metavar="NAME,...",
         help="stems to score, such as vocals,drums,bass,other, which the songs and all models have;"
-        " default: vocals,accompaniment",
+        " default: vocals,accompaniment, or the targets of a model without vocals",
     )
     add_wiener_iterations(parser)
     parser.add_argument(
@@ -64,17 +65,16 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.collections.open import open_collection
     from jaxsep.collections.source import PreparationError
     from jaxsep.evaluation import bsseval, evaluate, tables
-    from jaxsep.evaluation.methods import PAIR, make_methods
+    from jaxsep.evaluation.methods import default_stems, make_methods
     from jaxsep.models.files import ModelError
 
     if args.workers < 1:
         raise CommandError("--workers must be 1 or more")
-    stems = args.stems or PAIR
     unusable = (ValueError, ModelError, PreparationError, evaluate.EvaluationError, OSError)
     with ending(USAGE_ERROR, *unusable):
-        methods = make_methods(
-            named_models(args.model), stems=stems, wiener_iterations=args.wiener_iterations
-        )
+        models = named_models(args.model)
+        stems = args.stems or default_stems(models)
+        methods = make_methods(models, stems=stems, wiener_iterations=args.wiener_iterations)
         source = open_collection(args.root, args.kind)
         tracks = evaluate.choose_split(source.tracks(), args.split)
     try:

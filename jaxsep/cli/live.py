@@ -27,7 +27,13 @@ def add(commands) -> None:
         description="Plays a stem of what an input device hears, until Ctrl-C. `python -m"
         " sounddevice` lists the devices.",
     )
-    add_streamer(parser, stems=("vocals", "accompaniment"))
+    add_streamer(parser)
+    parser.add_argument(
+        "--stem",
+        metavar="NAME",
+        help="one of `jaxsep separate --stems`: a target, accompaniment, no_NAME, residual;"
+        " default: vocals, or the model's first target",
+    )
     parser.add_argument("--input", metavar="DEVICE", help="number or part of the name")
     parser.add_argument("--output", metavar="DEVICE", help="number or part of the name")
     parser.set_defaults(run=run)
@@ -89,8 +95,9 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(message) from None
     from jaxsep.models.files import ModelError
     from jaxsep.separation.waveforms import describe_silenced
+    from jaxsep.stems import main_target
 
-    streamer = make_streamer(args)
+    streamer = make_streamer(args, lambda targets: [args.stem or main_target(targets)])
     delay = streamer.latency + round(CUSHION_SECONDS * args.rate)
     exchange = Exchange(args.channels, delay)
     with ending(USAGE_ERROR, OSError, ValueError, sounddevice.PortAudioError):
@@ -101,11 +108,12 @@ def run(args: argparse.Namespace) -> int:
             device=(_device(args.input), _device(args.output)),
             callback=exchange.callback,
         )
-    print(f"playing the {args.stem} {delay / args.rate:.2f} s after the sound; Ctrl-C ends it")
+    (stem,) = streamer.stems
+    print(f"playing the {stem} {delay / args.rate:.2f} s after the sound; Ctrl-C ends it")
     try:
         with stream, ending(SOME_FAILED, ModelError):
             while True:
-                exchange.give(streamer.push(exchange.take())[args.stem])
+                exchange.give(streamer.push(exchange.take())[stem])
     except KeyboardInterrupt:
         return INTERRUPTED
     except queue.Empty:

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
-    parser = Parser(prog="jaxsep", description="Split songs into vocals and rest.")
+    parser = Parser(prog="jaxsep", description="Split songs into stems.")
     commands = parser.add_subparsers(title="commands", required=True)
     for command in COMMANDS:
         command.add(commands)

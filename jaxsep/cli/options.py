@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +79,8 @@ def start_up() -> Iterator[None]:
         gc.enable()
 
 
-def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> None:
-    """Adds what describes a stream, and what is wanted of it."""
+def add_streamer(parser: argparse.ArgumentParser) -> None:
+    """Adds what describes a stream."""
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -91,7 +91,6 @@ def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> Non
         "--rate", type=int, default=44100, metavar="HZ", help="sample rate; default: 44100"
     )
     parser.add_argument("--channels", type=int, default=2, metavar="N", help="default: 2")
-    parser.add_argument("--stem", choices=stems, default="vocals", help="default: vocals")
     parser.add_argument(
         "--block_frames",
         type=int,
@@ -102,17 +101,33 @@ def add_streamer(parser: argparse.ArgumentParser, stems: tuple[str, ...]) -> Non
     )
 
 
-def make_streamer(args: argparse.Namespace) -> "Streamer":
-    """Restores the model of `add_streamer`'s options, and makes its streamer."""
+def split_names(text: str) -> list[str]:
+    """Splits names that commas join: the type of `--stems`."""
+    return text.split(",")
+
+
+def make_streamer(
+    args: argparse.Namespace, stems: Callable[[tuple[str, ...]], Sequence[str]]
+) -> "Streamer":
+    """Restores the model of `add_streamer`'s options, and makes its streamer.
+
+    Args:
+      args: Parsed options.
+      stems: Function that chooses the stems by the model's targets.
+    """
     from jaxsep.cli.compile_cache import keep_compiled_programs
     from jaxsep.convert.published import resolve
     from jaxsep.models.files import ModelError
-    from jaxsep.separation.separator import STEMS, Separator
+    from jaxsep.separation.separator import Separator
     from jaxsep.separation.streamer import Streamer
+    from jaxsep.stems import StemError
 
     keep_compiled_programs()
-    with ending(USAGE_ERROR, ModelError, OSError, ValueError):
-        separator = Separator.restore(resolve(args.model), stems=STEMS)
+    with (
+        ending(USAGE_ERROR, ModelError, OSError, ValueError),
+        ending(USAGE_ERROR, StemError, prefix="--stem: "),
+    ):
+        separator = Separator.restore(resolve(args.model), stems=stems)
         return Streamer(separator, args.rate, args.channels, block_frames=args.block_frames)
 
 

@@ -15,6 +15,7 @@ from jaxsep.cli.options import (
     add_models,
     ending,
     named_models,
+    split_names,
     writing,
 )
 
@@ -29,14 +30,22 @@ MARGIN = 1  # seconds after the drawn part that are heard as well, for the last 
 def add(commands) -> None:
     parser = commands.add_parser(
         "plot",
-        help="draw spectrograms of a song and of the vocals that models find in it",
-        description="Draws spectrograms of a song, of the vocals that models find in it and of the"
-        " true ones; or, with --errors, what leaked into the vocals and what they have lost.",
+        help="draw spectrograms of a song and of the stems that models find in it",
+        description="Draws spectrograms of a song, of the stems that models find in it and of the"
+        " true one; or, with --errors, what leaked into a stem and what it has lost.",
     )
     parser.add_argument("song", type=Path, metavar="SONG", help="an audio file")
     add_models(parser)
     parser.add_argument(
-        "--reference", type=Path, metavar="FILE", help="the true vocals, an audio file"
+        "--stems",
+        "--stem",
+        type=split_names,
+        metavar="NAME,...",
+        help="as of `jaxsep separate`: targets, accompaniment, no_NAME, residual; default: vocals,"
+        " or each model's first target",
+    )
+    parser.add_argument(
+        "--reference", type=Path, metavar="FILE", help="the true stem, an audio file"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
     parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
@@ -68,13 +77,26 @@ def run(args: argparse.Namespace) -> int:
     from jaxsep.models.files import ModelError
     from jaxsep.plots import figures
     from jaxsep.plots.spectra import picture_of
-    from jaxsep.separation.separator import STEMS, Separator
+    from jaxsep.separation.separator import Separator
+    from jaxsep.stems import StemError, main_target
 
     keep_compiled_programs()
-    with ending(USAGE_ERROR, ValueError, AudioError, ModelError, OSError):
+
+    def choose(targets: tuple[str, ...]) -> list[str]:
+        return args.stems or [main_target(targets)]
+
+    with (
+        ending(USAGE_ERROR, ValueError, AudioError, ModelError, OSError),
+        ending(USAGE_ERROR, StemError, prefix="--stems: "),
+    ):
         _check_usage(args)
         models = named_models(args.model)
-        separators = {name: Separator.restore(path, stems=STEMS) for name, path in models.items()}
+        separators = {name: Separator.restore(path, stems=choose) for name, path in models.items()}
+        drawn = list(dict.fromkeys(stem for made in separators.values() for stem in made.stems))
+        if args.reference and len(drawn) > 1:
+            raise CommandError(
+                f"--reference is of one stem, not of {', '.join(drawn)}; choose by --stems"
+            )
         song, rate = read_audio(args.song)
         stems = [_read_stem(path, song, rate) for path in _stem_paths(args)]
         part = _part([song, *stems], rate, args)
@@ -86,20 +108,20 @@ def run(args: argparse.Namespace) -> int:
     progress = tqdm(separators.items(), desc="models", leave=False)
     with ending(SOME_FAILED, ModelError), writing(output):
         if args.errors:
-            leaked = " + ".join(path.stem for path in args.leaked or []) or "backing"
+            leaked = " + ".join(path.stem for path in args.leaked or []) or "rest"
             errors = {
                 name: _find_error(separator, song, stems, rate, part)
                 for name, separator in progress
             }
-            vocals = picture_of(stems[0], rate, part)
-            figures.save_errors(output, vocals, errors, leaked=leaked, title=title)
+            truth = picture_of(stems[0], rate, part)
+            figures.save_errors(output, truth, errors, stem=drawn[0], leaked=leaked, title=title)
         else:
             pictures = {"mixture": picture_of(song, rate, part)}
             for name, separator in progress:
-                vocals = separator(song, rate)["vocals"]
-                pictures[f"vocals, {name}"] = picture_of(vocals, rate, part)
+                for stem, wave in separator(song, rate).items():
+                    pictures[f"{stem}, {name}"] = picture_of(wave, rate, part)
             if stems:
-                pictures["true vocals"] = picture_of(stems[0], rate, part)
+                pictures[f"true {drawn[0]}"] = picture_of(stems[0], rate, part)
             figures.save_pictures(output, pictures, title=title)
     print(output)
     return 0
@@ -115,26 +137,24 @@ def _find_error(
     """Tells what a model leaks and loses.
 
     Args:
-      separator: Separator with the model.
+      separator: Separator with the model, which gives one stem.
       song: `[samples, channels]`.
-      stems: The true vocals, and what may have leaked: by default all that isn't vocals.
+      stems: The true stem, and what may have leaked into it: by default all the rest.
       sample_rate: Sample rate of all of them in Hz.
       part: Begin and end of the part that counts, in seconds.
     """
     from jaxsep.plots.spectra import separation_error
 
-    vocals, *leaked = stems
-    backing = np.sum(leaked, axis=0) if leaked else song - vocals
-    mixture, vocals, backing = (
-        separator.to_format(wave, sample_rate) for wave in (song, vocals, backing)
-    )
-    mask = separator.masks(mixture)["vocals"]
-    return separation_error(mask, mixture, vocals, backing, separator.stft, part)
+    truth, *leaked = stems
+    rest = np.sum(leaked, axis=0) if leaked else song - truth
+    mixture, truth, rest = (separator.to_format(wave, sample_rate) for wave in (song, truth, rest))
+    (mask,) = separator.masks(mixture).values()
+    return separation_error(mask, mixture, truth, rest, separator.stft, part)
 
 
 def _check_usage(args: argparse.Namespace) -> None:
     if args.errors and args.reference is None:
-        raise CommandError("--errors needs the true vocals, as --reference")
+        raise CommandError("--errors needs the true stem, as --reference")
     if args.leaked and not args.errors:
         raise CommandError("--leaked is for --errors")
     if not args.seconds > 0:
@@ -148,7 +168,7 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _stem_paths(args: argparse.Namespace) -> list[Path]:
-    """Lists the true vocals first, if they are given, then what may have leaked."""
+    """Lists the true stem first, if it is given, then what may have leaked."""
     return [path for path in [args.reference, *(args.leaked or [])] if path is not None]
 
 

@@ -12,6 +12,7 @@ from jaxsep.cli.options import (
     add_wiener_iterations,
     complain,
     ending,
+    split_names,
     start_up,
 )
 from jaxsep.console import first_line, printable
@@ -50,7 +51,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--stems",
-        type=lambda names: names.split(","),
+        type=split_names,
         metavar="NAME,...",
         help="the model's targets, such as vocals,drums,bass,other; accompaniment: the song without"
         " the vocals, or without the only target; no_NAME: the song without that target; residual:"

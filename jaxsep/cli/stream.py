@@ -14,6 +14,7 @@ from jaxsep.cli.options import (
     add_streamer,
     complain,
     make_streamer,
+    split_names,
 )
 from jaxsep.processes import StopRequest
 
@@ -29,10 +30,18 @@ def add(commands) -> None:
         help="separate raw samples from standard input to standard output",
         description="Reads interleaved samples from standard input, without a header, and writes"
         " those of the stem to standard output, in the same format and number; to be put between"
-        " programs such as ffmpeg, sox, arecord and aplay. Both stems are the vocals' channels and"
-        " then the accompaniment's.",
+        " programs such as ffmpeg, sox, arecord and aplay. Of several stems, the channels of the"
+        " first come first in each sample, then those of the next.",
     )
-    add_streamer(parser, stems=("vocals", "accompaniment", "both"))
+    add_streamer(parser)
+    parser.add_argument(
+        "--stems",
+        "--stem",
+        type=split_names,
+        metavar="NAME,...",
+        help="as of `jaxsep separate`: targets, accompaniment, no_NAME, residual; both: one target"
+        " and the accompaniment; default: vocals, or the model's first target",
+    )
     parser.add_argument(
         "--format", choices=FORMATS, default="f32le", help="of the samples; default: f32le"
     )
@@ -41,8 +50,8 @@ def add(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from jaxsep.models.files import ModelError
-    from jaxsep.separation.separator import STEMS
     from jaxsep.separation.waveforms import describe_silenced
+    from jaxsep.stems import ACCOMPANIMENT, main_target
 
     if sys.stdin is None or sys.__stdout__ is None:
         raise CommandError("stream needs standard input and output, and one of them is closed")
@@ -50,15 +59,21 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(
             "stream reads samples from standard input; connect a program or a file to it"
         )
-    streamer = make_streamer(args)
+
+    def choose(targets: tuple[str, ...]) -> list[str]:
+        if args.stems == ["both"] and "both" not in targets:
+            return [main_target(targets), ACCOMPANIMENT]
+        return args.stems or [main_target(targets)]
+
+    streamer = make_streamer(args, choose)
     delay = f"{streamer.latency} samples ({streamer.latency / args.rate:.3f} s)"
-    print(f"jaxsep: stems come at most {delay} after the sound", file=sys.stderr)
-    names = STEMS if args.stem == "both" else (args.stem,)
+    names = ", ".join(streamer.stems)
+    print(f"jaxsep: stems ({names}) come at most {delay} after the sound", file=sys.stderr)
     dtype, limited = FORMATS[args.format], 0
 
     def send(stems: dict[str, np.ndarray]) -> None:
         nonlocal limited
-        data, num_limited = to_bytes(np.concatenate([stems[name] for name in names], axis=1), dtype)
+        data, num_limited = to_bytes(np.concatenate(list(stems.values()), axis=1), dtype)
         limited += num_limited
         while data:
             data = data[os.write(sys.stdout.fileno(), data) :]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.audio.writer import AudioWriter
-from jaxsep.collections.band import render_song
+from jaxsep.collections.band import STEMS, render_song
 from jaxsep.collections.source import VALIDATION_SHARE, Song, Track
 
 
@@ -27,7 +27,7 @@ class BuiltInBand:
         splits = ["test"] * held_out + ["validation"] * held_out
         splits += ["train"] * (self.num_tracks - len(splits))
         return [
-            Track(f"song-{self.seed}-{number:04d}", split, self.duration)
+            Track(f"song-{self.seed}-{number:04d}", split, self.duration, stems=STEMS)
             for number, split in enumerate(splits)
         ]
 

@@ -41,7 +41,13 @@ class Mir1k:
             folder: split for folder, split in FOLDERS.items() if (self.root / folder).is_dir()
         }
         tracks = [
-            Track(path.stem, split, audio_seconds([path]), (str(path.relative_to(self.root)),))
+            Track(
+                path.stem,
+                split,
+                audio_seconds([path]),
+                (str(path.relative_to(self.root)),),
+                ("vocals", "accompaniment"),
+            )
             for folder, split in (splits or {".": "train"}).items()
             for path in sorted((self.root / folder).iterdir())
             if path.suffix.lower() in EXTENSIONS and not is_hidden(path)

@@ -44,7 +44,7 @@ class Musdb18:
                 name = path.name.removesuffix(".stem.mp4")
                 split = "validation" if subset == "train" and name in validation else subset
                 relative = tuple(str(file.relative_to(self.root)) for file in files)
-                tracks.append(Track(name, split, audio_seconds(files[:1]), relative))
+                tracks.append(Track(name, split, audio_seconds(files[:1]), relative, STEMS))
         if not any(track.split == "validation" for track in tracks):
             tracks = hold_out(tracks)
         return tracks

@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from jaxsep.audio.reader import AudioError, AudioReader
 from jaxsep.console import printable
+from jaxsep.stems import ACCOMPANIMENT
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.15
@@ -32,12 +33,14 @@ class Track:
       split: One of `SPLITS`.
       seconds: Length that the files' headers claim; for planning only.
       files: Paths of its files, relative to the collection's root.
+      stems: Names of its stems as far as they are known before it is read, without the mixture.
     """
 
     name: str
     split: str
     seconds: float
     files: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "name", printable(self.name))
@@ -48,7 +51,8 @@ class Song:
     """A track's audio: float32 `[samples, channels]`, all of one length.
 
     Attributes:
-      stems: Stems by name; `vocals` and either `accompaniment` or what it consists of.
+      stems: Stems by name. They sum to the song; but beside an `accompaniment`, which is all of it
+        but the `vocals`, others are parts of that.
       mixture: Released mixture, or None if it is just the sum of the stems.
       sample_rate: Sample rate in Hz.
     """
@@ -87,6 +91,25 @@ class Source(typing.Protocol):
           TrackError: if it can't be used.
         """
         ...
+
+
+def stems_beside(stems: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Returns the stems of a song that are beside the wanted ones: in the song, in none of them.
+
+    Args:
+      stems: Names of the song's stems.
+      wanted: Names of stems that it may have, or `accompaniment`.
+    """
+    parts = {"vocals", ACCOMPANIMENT} if ACCOMPANIMENT in stems else set(stems)
+    if ACCOMPANIMENT in wanted:
+        parts &= {"vocals"}
+    return [stem for stem in stems if stem in parts and stem not in wanted]
+
+
+def has_rest(song: Song, wanted: Collection[str]) -> bool:
+    """Tells whether a song has sound beside the wanted stems, be it that of a mixture alone."""
+    is_single = song.mixture is not None and len(song.stems) == 1 and ACCOMPANIMENT not in wanted
+    return is_single or bool(stems_beside(song.stems, wanted))
 
 
 def audio_seconds(files: Iterable[Path]) -> float:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxsep.data.mixing import Mixing
 from jaxsep.data.records import Dataset, DatasetError, StemRecord
+from jaxsep.stems import RESIDUAL
 
 BANDS = np.geomspace(80.0, 16_000.0, 8)  # Hz, of the equaliser
 CUT_OFF = (9_000.0, 20_000.0)  # Hz
@@ -46,7 +47,8 @@ class MixPlanner:
       chunk: Samples of a record that a mixture needs at most: more if stems are played faster.
 
     Raises:
-      DatasetError: If the split has no record of one of the stems.
+      DatasetError: If the training split has no record of one of the targets, or another split of
+        none of them, or a split has those of one stem alone.
     """
 
     def __init__(
@@ -70,10 +72,14 @@ class MixPlanner:
         by_stem: dict[str, list[int]] = {stem: [] for stem in (*targets, *dataset.targets)}
         stems_of_track = defaultdict(set)
         for number, record in self._records.items():
-            by_stem[record.stem].append(number)
+            by_stem.setdefault(record.stem, []).append(number)
             stems_of_track[record.track].add(record.stem)
-        if missing := [stem for stem, numbers in by_stem.items() if not numbers]:
-            raise DatasetError(f"{dataset.path}: nothing in {split} has the stem {missing[0]!r}")
+        missing = [stem for stem, numbers in by_stem.items() if not numbers]
+        lacking = [stem for stem in missing if stem in targets]
+        is_single = len(by_stem) - len(missing) < 2
+        if is_single or (lacking and (split == "train" or len(lacking) == len(targets))):
+            stem = (lacking or missing or [RESIDUAL])[0]
+            raise DatasetError(f"{dataset.path}: nothing in {split} has the stem {stem!r}")
         segments: dict[tuple[str, float], int] = {}
         for target in targets:
             for number in by_stem[target]:
@@ -184,6 +190,8 @@ class MixPlanner:
         shares += [self._mixing.second_rest] * (len(self._by_stem) - len(shares))
         known = zip(shares, self._by_stem.items(), strict=True)
         for row, (share, (stem, numbers)) in zip(records, known, strict=False):
+            if not len(numbers):
+                continue
             if stem == self._records[lead].stem:
                 row[0] = lead
             elif is_paired:

@@ -51,7 +51,11 @@ class Mixtures:
         mesh: Mesh,
         in_memory: bool = False,
     ):
-        num_stems = max(len({*targets, *dataset.targets}) for dataset in data.sets)
+        # What songs have beside the targets is among the records alone.
+        num_stems = max(
+            len({*targets, *dataset.targets, *(r.stem for r in dataset.stem_records(split))})
+            for dataset in data.sets
+        )
         planners = [
             MixPlanner(
                 dataset,

@@ -8,7 +8,7 @@ separation, 2006 (v3); Stoter, Liutkus and Ito, The 2018 signal separation evalu
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from jaxsep.metrics import si_sdr, waveform_sdr
 
 V3, V4 = "BSS Eval v3", "BSSEval v4"
 MUSEVAL = metadata.version("museval")
+UNKNOWN = {"SDR": float("nan"), "SI-SDR": float("nan")}
 WINDOW_SECONDS = 1  # museval's default, also between the beginnings of two windows
 
 # By stem, [samples, channels] each.
@@ -35,7 +36,12 @@ def use_one_thread() -> None:
 
 
 def score_track(
-    name: str, references: Stems, estimates: Stems, sample_rate: int, version: str
+    name: str,
+    references: Stems,
+    estimates: Stems,
+    sample_rate: int,
+    version: str,
+    stems: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores the estimates of a track's stems.
 
@@ -45,18 +51,24 @@ def score_track(
       estimates: Estimates of the same stems.
       sample_rate: Sample rate in Hz.
       version: The version of BSS Eval: `V4`, or for mono tracks `V3`.
+      stems: Stems in the order of the document; those without a reference aren't in the track, and
+        have NaN. None stands for those of the references.
 
     Returns:
       A document of museval's own JSON schema, in which only `V4` fills the targets, with the key
       `jaxsep` added: the track's length in `seconds`; by stem, `SDR` and `SI-SDR` of the whole
       track; and `V3`'s scores. All in dB; NaN where silence leaves a score undefined.
     """
+    stems = stems or list(references)
     document: dict[str, Any] = {"targets": [], "museval_version": MUSEVAL}
     if version == V4:
-        document = v4(references, estimates, sample_rate, name)
+        document = v4(references, estimates, sample_rate, name, stems)
     document["jaxsep"] = {
         "seconds": len(next(iter(references.values()))) / sample_rate,
-        "stems": {stem: _whole_track(references[stem], estimates[stem]) for stem in references},
+        "stems": {
+            stem: _whole_track(references[stem], estimates[stem]) if stem in references else UNKNOWN
+            for stem in stems
+        },
     }
     if version == V3:
         document["jaxsep"][V3] = v3(references, estimates)
@@ -77,7 +89,7 @@ def read_score(path: Path) -> dict[str, Any]:
 
 def _whole_track(reference: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
     if not np.any(reference):
-        return {"SDR": float("nan"), "SI-SDR": float("nan")}
+        return UNKNOWN
     return {"SDR": waveform_sdr(reference, estimate), "SI-SDR": si_sdr(reference, estimate)}
 
 
@@ -86,7 +98,13 @@ def is_defined(references: Stems, estimates: Stems) -> bool:
     return all(np.any(wave) for stems in (references, estimates) for wave in stems.values())
 
 
-def v4(references: Stems, estimates: Stems, sample_rate: int, name: str) -> dict[str, Any]:
+def v4(
+    references: Stems,
+    estimates: Stems,
+    sample_rate: int,
+    name: str,
+    stems: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Scores one track by BSSEval v4, window by window.
 
     Args:
@@ -94,6 +112,7 @@ def v4(references: Stems, estimates: Stems, sample_rate: int, name: str) -> dict
       estimates: Estimates of the same stems.
       sample_rate: Sample rate in Hz.
       name: Name of the track.
+      stems: Stems of the document, as in `score_track`.
 
     Returns:
       A document of museval's own JSON schema. Windows in which a reference or an estimate is
@@ -107,7 +126,9 @@ def v4(references: Stems, estimates: Stems, sample_rate: int, name: str) -> dict
         truth = [references[stem].astype(np.float64) for stem in references]
         ours = [estimates[stem].astype(np.float64) for stem in references]
         scores = np.stack(museval.evaluate(truth, ours, win=window, hop=window))
-    for stem, values in zip(references, scores.swapaxes(0, 1), strict=True):
+    found = dict(zip(references, scores.swapaxes(0, 1), strict=True))
+    for stem in stems or references:
+        values = found.get(stem, np.full((4, scores.shape[2]), np.nan))
         store.add_target(stem, dict(zip(("SDR", "ISR", "SIR", "SAR"), values, strict=True)))
     store.validate()
     return json.loads(store.json)

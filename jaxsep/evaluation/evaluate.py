@@ -127,7 +127,7 @@ def evaluate(
                         continue
                     arguments = (track.name, recording.stems, estimates, recording.sample_rate)
                     with ignored_interrupts():
-                        pending[pool.submit(score_track, *arguments, version)] = job
+                        pending[pool.submit(score_track, *arguments, version, stems)] = job
                     finish(at_most=workers)
             finish(at_most=0)
     except (BrokenProcessPool, MemoryError) as error:

@@ -211,7 +211,7 @@ def _notes(columns: Sequence[str], values: Mapping[str, np.ndarray]) -> tuple[st
             named = ", ".join(c for c, n in zip(columns, counts, strict=True) if n == count)
             notes.append(
                 f"{method}: {count} of the tracks have no {named}, for silence in a true stem or an"
-                " estimate."
+                " estimate, or want of a stem."
             )
     return tuple(notes)
 

@@ -72,36 +72,39 @@ def save_pictures(path: epath.Path, pictures: Mapping[str, Picture], *, title: s
 
 def save_errors(
     path: epath.Path,
-    vocals: Picture,
+    truth: Picture,
     errors: Mapping[str, SeparationError],
     *,
+    stem: str,
     leaked: str,
     title: str,
 ) -> None:
-    """Draws the true vocals and, below, where each model's vocals are wrong, and in which way.
+    """Draws the true stem and, below, where each model's estimate is wrong, and in which way.
 
     What leaks more than it loses has one hue, what loses more the other; the stronger, the louder
     in dB below the mixture's loudest. Grey is above the frequencies that a model hears.
 
     Args:
-      path: of the PNG file.
-      vocals: the true ones.
-      errors: by the model's name.
-      leaked: says what leaked.
-      title: of the picture.
+      path: Path of the PNG file.
+      truth: Picture of the true stem.
+      errors: Errors by the model's name.
+      stem: Name of the stem.
+      leaked: Name of what leaked.
+      title: Title of the picture.
     """
+    stem = _plain(stem, 30)
     with _slide_style():
-        figure, axes = _stack(1 + len(errors), vocals, title)
-        image = _draw_spectrogram(axes[0], vocals, "true vocals", float(vocals.energy.max()))
+        figure, axes = _stack(1 + len(errors), truth, title)
+        image = _draw_spectrogram(axes[0], truth, f"true {stem}", float(truth.energy.max()))
         _add_bar(figure, image, axes[:1])
         for axis, (name, error) in zip(axes[1:], errors.items(), strict=True):
             levels = error.signed_levels()
             limits = (-SIGNED_RANGE_DB, SIGNED_RANGE_DB)
-            caption = _describe(_plain(name, 30), error, _plain(leaked, 40), vocals)
+            caption = _describe(_plain(name, 30), error, stem, _plain(leaked, 40), truth)
             image = _draw(axis, error.leaked, levels, caption, "PuOr_r", limits)
             axis.set_facecolor("0.8")
         bar = _add_bar(figure, image, axes[1:])
-        bar.set_label("lost voice ← dB → leaked")
+        bar.set_label(f"lost {stem} ← dB → leaked")
         bar.ax.yaxis.set_major_formatter(
             lambda level, _: _minus(f"{abs(level) - SIGNED_RANGE_DB:g}")
         )
@@ -183,14 +186,14 @@ def _add_bar(figure: Figure, image: Any, axes: list[Axes]) -> Colorbar:
     return figure.colorbar(image, ax=axes, label=label, ticks=ticks, pad=0.01, aspect=9 * len(axes))
 
 
-def _describe(name: str, error: SeparationError, leaked: str, vocals: Picture) -> str:
+def _describe(name: str, error: SeparationError, stem: str, leaked: str, truth: Picture) -> str:
     """Says how much leaked and is lost, and what a model of a lower rate than the song's heard."""
     highest = error.leaked.hertz[1]
-    heard = f" (to {highest / 1000:g} kHz)" if highest < vocals.hertz[1] else ""
+    heard = f" (to {highest / 1000:g} kHz)" if highest < truth.hertz[1] else ""
     if error.leaked_db is None or error.lost_db is None:
-        return f"{name}{heard}: no voice in this part"
+        return f"{name}{heard}: no {stem} in this part"
     leaked_db, lost_db = _minus(f"{error.leaked_db:.1f}"), _minus(f"{error.lost_db:.1f}")
-    return f"{name}{heard}: leaked {leaked} {leaked_db} dB, lost {lost_db} dB (re the true voice)"
+    return f"{name}{heard}: leaked {leaked} {leaked_db} dB, lost {lost_db} dB (re the true {stem})"
 
 
 def _minus(number: str) -> str:

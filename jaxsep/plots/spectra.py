@@ -32,15 +32,15 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class SeparationError:
-    """What is wrong with estimated vocals.
+    """What is wrong with an estimated stem.
 
     Attributes:
-      leaked: what the mask let through of the backing.
-      lost: what it took away of the true vocals.
-      loudest: the greatest energy in the picture of the mixture.
-      leaked_db: energy of what leaked, all frequencies together, in dB over the true vocals'; None
-        if these are silent.
-      lost_db: the same of what is lost.
+      leaked: Picture of what the mask let through of the rest.
+      lost: Picture of what it took away of the true stem.
+      loudest: Greatest energy in the picture of the mixture.
+      leaked_db: Energy of what leaked, all frequencies together, in dB over the true stem's; None
+        if that is silent.
+      lost_db: Energy of what is lost, likewise.
     """
 
     leaked: Picture
@@ -138,38 +138,38 @@ def picture_of(
 def separation_error(
     mask: np.ndarray,
     mixture: np.ndarray,
-    vocals: np.ndarray,
-    backing: np.ndarray,
+    truth: np.ndarray,
+    rest: np.ndarray,
     stft: StftConfig,
     part: tuple[float, float],
 ) -> SeparationError:
     """Tells what a mask leaks from what it loses.
 
-    Of a mixture `V + A` of vocals and backing it makes the estimate `M * V + M * A`. So the error
-    is `M * A - (1 - M) * V`: what leaked, and what is lost. The channels' energies are averaged.
+    Of a mixture `S + R` of a stem and the rest it makes the estimate `M * S + M * R`. So the error
+    is `M * R - (1 - M) * S`: what leaked, and what is lost. The channels' energies are averaged.
 
     Args:
-      mask: of the vocals, `[frames, channels, bins]` of the whole song.
-      mixture: float `[samples, channels]`; only says how loud the song is.
-      vocals: the true ones.
-      backing: of which it is asked how much leaked: all of it, or some instruments.
-      stft: of the mask; the waveforms have its rate and channels.
-      part: of the song that counts: where it begins and ends, in seconds.
+      mask: Mask of the stem, real or complex `[frames, channels, bins]` of the whole song.
+      mixture: Mixture, float `[samples, channels]`; only says how loud the song is.
+      truth: True stem.
+      rest: Sound of which it is asked how much leaked: all the rest, or some instruments.
+      stft: Format of the mask; the waveforms have its rate and channels.
+      part: Begin and end of the part of the song that counts, in seconds.
     """
     frames = _frames_within(part, len(mask), stft)
     blocks = []
     for block in _blocks(frames):
         kept = mask[block.start : block.stop]
-        voice, rest, both = (_spectrum(w, stft, block) for w in (vocals, backing, mixture))
-        blocks.append([_energy(part) for part in (kept * rest, (1 - kept) * voice, voice, both)])
-    leaked, lost, voice, both = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        stem, other, both = (_spectrum(w, stft, block) for w in (truth, rest, mixture))
+        blocks.append([_energy(part) for part in (kept * other, (1 - kept) * stem, stem, both)])
+    leaked, lost, stem, both = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     seconds = frames.start * stft.hop_length / stft.sample_rate
     return SeparationError(
         leaked=to_picture(leaked, stft, start=seconds),
         lost=to_picture(lost, stft, start=seconds),
         loudest=float(to_picture(both, stft).energy.max()),
-        leaked_db=_ratio_db(leaked, voice),
-        lost_db=_ratio_db(lost, voice),
+        leaked_db=_ratio_db(leaked, stem),
+        lost_db=_ratio_db(lost, stem),
     )
 
 

@@ -13,7 +13,10 @@ from jaxsep.data.records import Dataset, DatasetError
 from jaxsep.fields import NAME
 from jaxsep.preparation.examples import Settings
 from jaxsep.preparation.prepare import prepare
+from jaxsep.stems import ACCOMPANIMENT, is_reserved
 from jaxsep.stft_config import StftConfig
+
+MOST_NAMED = 3  # tracks in a line
 
 
 def make_parser(description: str, stft: StftConfig | None = None) -> argparse.ArgumentParser:
@@ -33,7 +36,9 @@ def make_parser(description: str, stft: StftConfig | None = None) -> argparse.Ar
     add(
         "--targets",
         default="vocals,accompaniment",
-        help="stems to store, such as vocals,drums,bass,other: what training may choose from",
+        help="stems to store, such as vocals,drums,bass,other or speech: what training may choose"
+        " from. A song that lacks one is taken to be silent there; what else it has is kept as the"
+        " rest of the mixture",
     )
     add(
         "--representation",
@@ -114,17 +119,25 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise PreparationError(f"--length_tolerance={args.length_tolerance} must be 0 or more")
     targets = [target.strip() for target in args.targets.split(",")]
     targets = tuple(dict.fromkeys(filter(None, targets)))
-    if bad := [name for name in targets if not NAME.fullmatch(name) or name.startswith("no_")]:
+    if bad := [name for name in targets if not NAME.fullmatch(name)]:
         raise PreparationError(
             f"--targets={args.targets}: {bad[0]!r} can't name a stem; use letters, digits, _ and -"
         )
-    if not targets or {"mixture", "track", "start"} & set(targets):
+    if bad := [name for name in targets if is_reserved(name) or name in ("track", "start")]:
+        raise PreparationError(
+            f"--targets={args.targets}: {bad[0]!r} can't name a stem, for it means something else;"
+            " rename its files"
+        )
+    if not targets:
         raise PreparationError(f"--targets={args.targets} must be names of stems")
+    if ACCOMPANIMENT in targets and len(targets) > 1 and "vocals" not in targets:
+        raise PreparationError(
+            f"--targets={args.targets}: the accompaniment is all but the vocals; leave it out, for"
+            " what is beside the targets is stored anyway, or add vocals"
+        )
     if args.representation == records.WAVEFORM:
         if args.remixes:
             raise PreparationError("--remixes is for magnitudes; waveforms are remixed in training")
-        if len(targets) < 2:
-            raise PreparationError(f"--targets={args.targets} must be two stems at least")
     elif args.remixes and set(targets) != set(records.PAIR):
         raise PreparationError("--remixes needs --targets=vocals,accompaniment")
     return Settings(
@@ -153,6 +166,14 @@ def summarise(dataset: Dataset) -> list[str]:
         )
     if "validation" not in dataset.manifest["splits"]:
         lines.append("  no validation split: training will have no held-out score")
+    lacking: dict[str, list[str]] = {}
+    for source in dataset.manifest["sources"]:
+        for target in source.get("silent", ()):
+            lacking.setdefault(target, []).append(f"{source['split']}/{source['track']}")
+    for target, tracks in lacking.items():
+        more = ", ..." if len(tracks) > MOST_NAMED else ""
+        named = ", ".join(tracks[:MOST_NAMED]) + more
+        lines.append(f"  without {target} or silent there: {len(tracks)} tracks ({named})")
     for skip in dataset.manifest["skipped"]:
         lines.append(f"  skipped {skip['track']} because of {skip['reason']}")
     return lines

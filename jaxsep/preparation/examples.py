@@ -8,10 +8,11 @@ import librosa
 import numpy as np
 import soxr
 
-from jaxsep.collections.source import Song, TrackError
+from jaxsep.collections.source import Song, TrackError, has_rest
 from jaxsep.data.mix_plan import SPEED_STEPS, draw_matrices, draw_speeds
 from jaxsep.data.mixing import UNVARIED
 from jaxsep.data.records import INT16_SCALE, MAGNITUDE, PAIR, WAVEFORM, rest_of
+from jaxsep.stems import RESIDUAL
 from jaxsep.stft_config import StftConfig
 
 REMIX_GAINS = (0.25, 1.25)
@@ -27,7 +28,8 @@ class Settings:
 
     Attributes:
       stft: Format and transform of the magnitudes.
-      targets: Stems to store, as magnitudes beside the mixture's.
+      targets: Stems to store: as magnitudes, beside the mixture's and those of their rests; or as
+        waveforms, beside what else a song has (`residual`).
       segment_frames: Length of an example; a track's last one is shorter.
       remixes: Number of further passes over the training tracks, with vocals and accompaniment of
         different tracks.
@@ -60,12 +62,13 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     Returns:
       float32 `[samples, channels]` for `mixture`, the targets and their rests. Always mixture =
       target + rest, and mixture = vocals + accompaniment: where a released mixture is used, the
-      accompaniment is what it leaves when the vocals are taken out. A data set of waveforms takes
-      voices without accompaniment as well, and the reverse; what a song hasn't is missing.
+      accompaniment is what it leaves when the vocals are taken out. A target that the song lacks
+      is silent. A data set of waveforms has no rests, and takes songs of one stem as well; what a
+      song lacks is missing, and what it has beside the targets is `residual`.
 
     Raises:
-      TrackError: If a stem is missing, channels differ, lengths differ by more than the settings'
-        tolerance, or it is too loud for float16.
+      TrackError: If it has a single stem or none, channels differ, lengths differ by more than the
+        settings' tolerance, or it is too loud for float16.
     """
     waveforms = dict(song.stems)
     if song.mixture is not None:
@@ -91,24 +94,33 @@ def to_format(song: Song, settings: Settings) -> dict[str, np.ndarray]:
     parts = [waveforms[name] for name in PAIR if name in waveforms]
     waveforms.setdefault("mixture", np.sum(parts, axis=0))
     if is_partial:
-        return {
-            name: waveforms[name] for name in ("mixture", *settings.targets) if name in waveforms
-        }
+        return _with_residual(song, waveforms, settings.targets)
     loudest = max(float(np.abs(wave).max()) for wave in waveforms.values())
     limit = MAGNITUDE_LIMIT / settings.stft.full_scale / 2 / max(1, *REMIX_GAINS)
     if loudest > limit:
         raise TrackError(
             f"peaks at {loudest:.3g} times full scale, over {limit:.0f}; scale it down"
         )
-    missing = [name for name in settings.targets if name not in waveforms]
-    if missing:
-        raise TrackError(f"has no stem {missing[0]!r}, only {', '.join(sorted(song.stems))}")
+    if "vocals" not in waveforms:
+        waveforms["accompaniment"] = waveforms["mixture"]
+    for target in settings.targets:
+        waveforms.setdefault(target, np.zeros_like(waveforms["mixture"]))
     rests = {
         name: waveforms["mixture"] - waveforms[target]
         for target in settings.targets
         if (name := rest_of(target, settings.targets)) in settings.rests
     }
     return {name: waveforms[name] for name in ("mixture", *settings.targets)} | rests
+
+
+def _with_residual(
+    song: Song, waveforms: dict[str, np.ndarray], targets: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Returns the mixture, the targets that there are, and what else there is as `residual`."""
+    found = {name: waveforms[name] for name in targets if name in waveforms}
+    if has_rest(song, targets):
+        found[RESIDUAL] = waveforms["mixture"] - sum(found.values())
+    return {"mixture": waveforms["mixture"], **found}
 
 
 def _check_stems(waveforms: dict[str, np.ndarray], *, is_partial: bool) -> None:
@@ -162,7 +174,7 @@ def segment_waveforms(
       waveforms: Waveforms of `to_format`; the mixture isn't used.
       settings: Settings of the data set.
     """
-    stems = {name: wave for name, wave in waveforms.items() if name in settings.targets}
+    stems = {name: wave for name, wave in waveforms.items() if name != "mixture"}
     peak = max(float(np.abs(wave).max()) for wave in stems.values())
     scale = (INT16_SCALE - 1) / max(1.0, peak)
     length = settings.segment_frames * settings.stft.hop_length

@@ -10,6 +10,7 @@ import concurrent.futures
 import math
 import os
 import shutil
+from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from etils import epath
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from jaxsep.collections.source import SPLITS, PreparationError, Source, Track
+from jaxsep.collections.source import (
+    SPLITS,
+    PreparationError,
+    Source,
+    Track,
+    stems_beside,
+)
 from jaxsep.data import bin_statistics, records, tfrecord
 from jaxsep.data.mix_plan import draw_partners
 from jaxsep.files import read_json, sha256_of, write_json
@@ -33,8 +40,10 @@ from jaxsep.preparation.shards import (
     write_group,
 )
 from jaxsep.processes import ignored_interrupts, worker_pool
+from jaxsep.stems import ACCOMPANIMENT
 from jaxsep.version import __version__
 
+MOST_NAMES = 12  # of stems in a message
 PROGRESS_BAR = "{l_bar}{bar}| {n}/{total} s of music [{elapsed}, {remaining} left]"
 
 
@@ -51,14 +60,15 @@ def prepare(
       skip_bad: Whether to leave out tracks that can't be used, instead of stopping at the first.
 
     Raises:
-      PreparationError: if a track can't be used, `output` holds something else, or the disk is too
-        small.
+      PreparationError: if a track can't be used, no song has a target, `output` holds something
+        else, or the disk is too small.
     """
     tracks = source.tracks()
     if not any(track.split == "train" for track in tracks):
         raise PreparationError(f"{source.root}: no training tracks; they belong in its train/")
     if settings.remixes and sum(track.split == "train" for track in tracks) < 2:
         raise PreparationError("remixes need at least two training tracks; use --remixes=0")
+    _check_targets(tracks, settings)
     job = describe_job(source, settings, tracks)
     if claim_folder(output, job):
         return records.load_dataset(output)
@@ -75,6 +85,23 @@ def prepare(
         raise PreparationError(f"{output}: another preparation is at work here") from error
     shutil.rmtree(output / records.UNFINISHED)
     return records.load_dataset(output)
+
+
+def _check_targets(tracks: list[Track], settings: Settings) -> None:
+    """Raises PreparationError if what is asked for is in no song, as far as that is known."""
+    counts = Counter(stem for track in tracks for stem in track.stems)
+    names = ", ".join(name for name, _ in counts.most_common(MOST_NAMES))
+    missing = [name for name in settings.targets if name not in (*counts, ACCOMPANIMENT)]
+    if counts and missing:
+        raise PreparationError(
+            f"no song has a stem {missing[0]!r}; choose targets among those there are: {names}"
+        )
+    trained = {stem for track in tracks if track.split == "train" for stem in track.stems}
+    if settings.representation == records.WAVEFORM and len(trained) == 1:
+        raise PreparationError(
+            f"the training songs have {trained.pop()} alone; add what sounds beside it, as other"
+            " files of theirs or as songs of its own"
+        )
 
 
 def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
@@ -103,7 +130,8 @@ def _plan(tracks: list[Track], settings: Settings) -> list[Group]:
 def _expected_bytes(track: Track, settings: Settings) -> float:
     stft = settings.stft
     if settings.representation == records.WAVEFORM:
-        values = track.seconds * stft.sample_rate * stft.channels * len(settings.targets)
+        stems = len(settings.targets) + bool(stems_beside(track.stems, settings.targets))
+        values = track.seconds * stft.sample_rate * stft.channels * stems
         return 1.001 * values * np.dtype(np.int16).itemsize
     frames = track.seconds * stft.sample_rate / stft.hop_length + 1
     values = frames * stft.channels * stft.bins * (1 + len(settings.targets) + len(settings.rests))

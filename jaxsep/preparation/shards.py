@@ -71,9 +71,9 @@ def write_group(
                 continue
             if partner is None:
                 seconds = len(waveforms["mixture"]) / settings.stft.sample_rate
-                tracks.append(
-                    {"track": track.name, "split": group.split, "seconds": seconds, "files": files}
-                )
+                entry = {"track": track.name, "split": group.split, "seconds": seconds}
+                silent = [t for t in settings.targets if not np.any(waveforms.get(t, 0))]
+                tracks.append({**entry, "files": files, **({"silent": silent} if silent else {})})
             key = f"pass {group.remix}, {track.name}"
             counted = statistics if group.split == "train" and group.remix == 0 else None
             for example in _examples(waveforms, partner_waveforms, key, settings, counted):

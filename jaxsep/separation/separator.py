@@ -2,14 +2,14 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
 from etils import epath
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 
 from jaxsep.audio.track import LOUDEST
 from jaxsep.models.load import OWN, load_model
@@ -34,9 +34,8 @@ from jaxsep.separation.windows import (
     separate_window,
 )
 from jaxsep.spectrogram import stft
-from jaxsep.stems import RESIDUAL, choose, make_stems, needed_targets
+from jaxsep.stems import RESIDUAL, choose, complements, make_stems, needed_targets
 
-STEMS = ("vocals", "accompaniment")  # of a model that finds vocals alone
 BLOCK_FRAMES = 128
 MASK_FRAMES = 1024
 READ_SAMPLES = 2**16
@@ -49,8 +48,8 @@ class Separator:
       masker: The masker.
       variables: Parameters and statistics of the masker.
       stems: Stems to return: any of the model's targets, `accompaniment` (the mixture without the
-        vocals) or `residual` (the mixture without all of the targets). None stands for all targets,
-        or for vocals and accompaniment if the model's only target is the vocals.
+        vocals, or without the only target), `no_NAME` (without that target) or `residual` (without
+        all of the targets). None stands for all targets, and beside a single one the accompaniment.
       wiener_iterations: Iterations of `jaxsep.separation.wiener`, which refines the masked spectra.
         Its sources are all of the model's targets, and the residual if it is asked for or the model
         has one target.
@@ -116,14 +115,14 @@ class Separator:
         cls,
         path: epath.PathLike = OWN,
         *,
-        stems: Sequence[str] | None = None,
+        stems: Sequence[str] | Callable[[tuple[str, ...]], Sequence[str]] | None = None,
         wiener_iterations: int = 0,
     ) -> "Separator":
         """Restores a trained masker.
 
         Args:
           path: Path of the model, see `jaxsep.models.load.load_model`.
-          stems: The separator's stems.
+          stems: The separator's stems, or a function that chooses them by the model's targets.
           wiener_iterations: The separator's Wiener filter iterations.
 
         Raises:
@@ -132,6 +131,7 @@ class Separator:
         """
         refuse_forked_jax()  # before JAX hangs
         masker, variables, _ = load_model(path)
+        stems = stems(masker.targets) if callable(stems) else stems
         return cls(masker, variables, stems=stems, wiener_iterations=wiener_iterations)
 
     def __call__(self, waveform: Waveform, sample_rate: int) -> dict[str, Waveform]:
@@ -179,14 +179,14 @@ class Separator:
             waveform = np.repeat(waveform.mean(axis=1, keepdims=True), self.stft.channels, axis=1)
         return soxr.resample(waveform, sample_rate, self.stft.sample_rate)
 
-    def masks(self, waveform: Waveform) -> dict[str, Float[np.ndarray, "frames channels bins"]]:
+    def masks(self, waveform: Waveform) -> dict[str, Inexact[np.ndarray, "frames channels bins"]]:
         """Predicts the masks of a whole song at once, to look at them.
 
         Args:
           waveform: Song in the masker's format, see `to_format`.
 
         Returns:
-          The size of each target's mask, by the target's name, for the frames of
+          The stems' masks, real or complex as the masker answers, for the frames of
           `jaxsep.spectrogram.stft`.
         """
         seen = np.asarray(observe(self._masker, stft(jnp.asarray(waveform), self.stft)))
@@ -199,9 +199,15 @@ class Separator:
         for start in starts:
             now = slice(start, start + windows.frames)
             state, masks = self._predict_masks(self._variables, state, padded[:, now], valid[now])
-            pieces.append(np.abs(masks[0]))
+            pieces.append(np.asarray(masks[0]))
         whole = np.concatenate(pieces, axis=1)[:, :frames]
-        return dict(zip(self._masker.targets, whole, strict=True))
+        found = dict(zip(self._masker.targets, whole, strict=True))
+        for stem, target in complements(self._masker.targets).items():
+            if stem in self.stems:
+                found[stem] = 1 - found[target]
+        if RESIDUAL in self.stems:
+            found[RESIDUAL] = 1 - whole.sum(axis=0)
+        return {stem: found[stem] for stem in self.stems}
 
     def stream(
         self, blocks: Iterable[Waveform], sample_rate: int

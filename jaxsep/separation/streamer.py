@@ -35,6 +35,7 @@ class Streamer:
         each adds `hop_length` samples of latency.
 
     Attributes:
+      stems: Names of the stems, in the order in which they are returned.
       latency: Latency in samples: how far the stems lag behind the pushed mixture, at most.
       num_silenced: How many samples became silence because they were NaN, infinite or over 100
         times full scale, which the model would remember for minutes.
@@ -54,6 +55,7 @@ class Streamer:
         check_format(sample_rate=sample_rate, channels=channels, block_frames=block_frames)
         self.num_silenced = 0
         self._channels, self._to_stems = channels, separator.to_stems
+        self.stems = separator.stems
         self.latency = _latency(separator, sample_rate, block_frames)
 
         def begin():

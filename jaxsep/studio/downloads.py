@@ -1,13 +1,14 @@
 """The stems as audio files: those that `jaxsep separate` would write."""
 
+import contextlib
 import zipfile
 from pathlib import Path
 
 from jaxsep.audio.reader import AudioReader
 from jaxsep.audio.writer import AudioWriter, choose_format
 from jaxsep.files import replacing
-from jaxsep.separation.separator import READ_SAMPLES, STEMS
-from jaxsep.stems import split_exactly
+from jaxsep.separation.separator import READ_SAMPLES
+from jaxsep.stems import make_stems
 from jaxsep.studio.jobs import Job
 from jaxsep.studio.tracks import read_samples
 
@@ -28,26 +29,30 @@ def write_stems(job: Job, model: int, audio_format: str) -> dict[str, Path]:
     Raises:
       jaxsep.audio.reader.AudioError: if the format can't hold them or they can't be written.
     """
-    targets = {stem: job.folder / f"{stem}-{model}.{audio_format}" for stem in STEMS}
-    if all(target.exists() for target in targets.values()):
-        return targets
+    stems = job.stems[model]
+    paths = {stem: job.folder / f"{stem}-{model}.{audio_format}" for stem in stems}
+    if all(path.exists() for path in paths.values()):
+        return paths
     with AudioReader(job.song) as reader:
         name, depth = choose_format(reader, audio_format, None)
         form = (reader.sample_rate, reader.channels, depth)
         options = {"audio_format": name, "layout": reader.layout}
-        with (
-            AudioWriter(targets["vocals"], *form, **options) as vocals_writer,
-            AudioWriter(targets["accompaniment"], *form, **options) as rest_writer,
-        ):
+        with contextlib.ExitStack() as stack:
+            writers = {
+                stem: stack.enter_context(AudioWriter(path, *form, **options))
+                for stem, path in paths.items()
+            }
             position = 0
             # Decoded again, as float32 doesn't hold all that a file can.
             for mixture in reader.blocks(READ_SAMPLES):
-                estimate = read_samples(job, f"vocals-{model}", position, len(mixture))
-                [vocals], rest, _ = split_exactly(mixture, [estimate], depth)
-                vocals_writer.write(vocals)
-                rest_writer.write(rest)
+                estimates = {
+                    target: read_samples(job, f"{target}-{model}", position, len(mixture))
+                    for target in stems[:-1]
+                }
+                for stem, part in make_stems(mixture, estimates, stems, depth)[0].items():
+                    writers[stem].write(part)
                 position += len(mixture)
-    return targets
+    return paths
 
 
 def write_zip(job: Job, audio_format: str) -> Path:

@@ -18,9 +18,10 @@ class Job:
     Attributes:
       id: Secret identity: who knows it may have the song.
       name: Name of the song, to show; no path is made of it.
-      folder: Folder of `song`, `original.f32` and, for each model, `vocals-0.f32` and
-        so on: float32 `[samples, channels]`, little-endian, at the song's rate.
+      folder: Folder of `song`, `original.f32` and, for each target of each model, `vocals-0.f32`
+        and so on: float32 `[samples, channels]`, little-endian, at the song's rate.
       models: Names of the models that separate it.
+      stems: Stems of each model, as of `jaxsep.stems.covering`; none as long as it waits.
       state: One of `State`.
       error: Reason of its failure, for the user.
       sample_rate: Sample rate in Hz; 0 as long as it isn't known, as `channels`.
@@ -37,6 +38,7 @@ class Job:
     name: str
     folder: Path
     models: tuple[str, ...]
+    stems: tuple[tuple[str, ...], ...] = ()
     state: State = "uploading"
     error: str = ""
     sample_rate: int = 0

@@ -47,7 +47,7 @@ class Studio:
     """Takes songs and separates them in a thread, one after the other.
 
     Args:
-      separators: Separators by the model's name.
+      separators: Separators by the model's name, such as `jaxsep.studio.models.Models`.
       folder: Folder of the songs' folders.
       limits: Limits of what it takes.
     """

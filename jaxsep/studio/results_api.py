@@ -101,13 +101,13 @@ async def mask(job: TheJob, track: str, tile: Tile) -> Response:
 @router.get("/stems/{track}", **_sends("application/octet-stream", 400, 404, 409, 507))
 async def stem(job: TheJob, track: str, format: Format = "wav") -> FileResponse:
     """Sends a stem as a file, as `jaxsep separate` would write it."""
-    stem, _, number = track.partition("-")
     with _files_of(job, track):
-        if not number:
+        stem, number = tracks.split_name(track)
+        if number is None:
             raise HTTPException(404, "the original isn't a stem")
         _check_done(job)
-        path = (await _in_turn(downloads.write_stems, job, int(number), format))[stem]
-    model = f" ({job.models[int(number)]})" if len(job.models) > 1 else ""
+        path = (await _in_turn(downloads.write_stems, job, number, format))[stem]
+    model = f" ({job.models[number]})" if len(job.models) > 1 else ""
     name = f"{Path(job.name).stem} - {stem}{model}.{format}"
     return FileResponse(path, filename=name, media_type="application/octet-stream")
 

@@ -1,6 +1,6 @@
 """What the API's requests and answers have in common."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Path, Request
 from pydantic import BaseModel
@@ -21,15 +21,18 @@ class Offer(BaseModel):
 
 
 class Track(BaseModel):
-    """A track of a song."""
+    """A track of a song: `original` or a stem."""
 
     id: str
-    stem: Literal["original", "vocals", "accompaniment"]
+    stem: str
     model: str | None
 
 
 class Status(BaseModel):
-    """A song and how far it is. Lengths are in samples; the `ready` ones can be heard already."""
+    """A song and how far it is. Lengths are in samples; the `ready` ones can be heard already.
+
+    The tracks of its stems are there from then on when it begins to be separated.
+    """
 
     id: str
     name: str
@@ -65,9 +68,8 @@ def describe(job: Job) -> Status:
 
 
 def _describe_track(job: Job, name: str) -> Track:
-    stem, _, number = name.partition("-")
-    fields = {"id": name, "stem": stem, "model": job.models[int(number)] if number else None}
-    return Track.model_validate(fields)
+    stem, number = tracks.split_name(name)
+    return Track(id=name, stem=stem, model=None if number is None else job.models[number])
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -27,7 +27,7 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
 
     Args:
       job: The song; its fields and files tell how far it is.
-      separators: Separators of its models.
+      separators: Separators of its models, which give the stems of `Models`.
       max_seconds: Greatest length of a song.
 
     Raises:
@@ -42,7 +42,9 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         _check_length(job, expected, max_seconds)
         job.num_samples = expected
         job.tile_samples = tile_length(expected, rate, job.channels)
-        names = ["original", *(f"vocals-{number}" for number in range(len(separators)))]
+        job.stems = tuple(separator.stems for separator in separators)
+        targets = [(number, t) for number, (*found, _) in enumerate(job.stems) for t in found]
+        names = ["original", *(f"{target}-{number}" for number, target in targets)]
         files = [stack.enter_context(open(job.folder / f"{name}.f32", "wb")) for name in names]
         # A block of a low rate has far more samples at the model's.
         size = min(READ_SAMPLES, BLOCK_SECONDS * rate)
@@ -53,7 +55,7 @@ def separate(job: Job, separators: Sequence[Separator], *, max_seconds: float) -
         begin, first = None, 0
         # A stream yields once for each block, and once more: they stay in step.
         for outputs in zip(*streams, strict=True):
-            pieces = [outputs[0][0], *(estimates["vocals"] for _, estimates in outputs)]
+            pieces = [outputs[0][0], *(outputs[number][1][target] for number, target in targets)]
             for file, piece in zip(files, pieces, strict=True):
                 file.write(piece.astype("<f4").tobytes())
                 file.flush()

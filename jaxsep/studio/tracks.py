@@ -21,9 +21,17 @@ class NotReadyError(Exception):
 
 
 def track_names(job: Job) -> list[str]:
-    """Names the tracks of a song: `original`, `vocals-0`, `accompaniment-0` and so on."""
-    numbers = range(len(job.models))
-    return ["original", *(f"{stem}-{n}" for n in numbers for stem in ("vocals", "accompaniment"))]
+    """Names the tracks of a song: `original`, `vocals-0`, `accompaniment-0` and so on.
+
+    Behind a stem stands the number of the model.
+    """
+    return ["original", *(f"{stem}-{n}" for n, stems in enumerate(job.stems) for stem in stems)]
+
+
+def split_name(track: str) -> tuple[str, int | None]:
+    """Returns the stem and the model's number of a track; None for the original."""
+    stem, sign, number = track.rpartition("-")
+    return (stem, int(number)) if sign else (track, None)
 
 
 def read_samples(job: Job, track: str, start: int, count: int) -> np.ndarray:
@@ -38,11 +46,13 @@ def read_samples(job: Job, track: str, start: int, count: int) -> np.ndarray:
     Returns:
       float32 `[samples, channels]`.
     """
-    stem, _, number = track.partition("-")
-    if stem == "accompaniment":
-        original = read_samples(job, "original", start, count)
-        return original - read_samples(job, f"vocals-{number}", start, count)
-    count = max(0, min(count, job.ready - start))
+    stem, number = split_name(track)
+    count = max(0, min(count, job.ready - start))  # once for all tracks, as more may come meanwhile
+    if number is not None and stem == job.stems[number][-1]:
+        rest = read_samples(job, "original", start, count)
+        for target in job.stems[number][:-1]:
+            rest -= read_samples(job, f"{target}-{number}", start, count)
+        return rest
     if not count:
         return np.zeros((0, job.channels), np.float32)
     path, width = job.folder / f"{track}.f32", job.channels

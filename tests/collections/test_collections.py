@@ -99,10 +99,52 @@ def test_stems_folder_leaves_no_sound_out_silently(tmp_path):
         write(tmp_path / "train" / "song" / f"{stem}.wav")
     (tmp_path / "train" / "song" / "cover.png").write_text("a picture")
     source = StemsFolder(tmp_path, "mine", "mine")
-    with pytest.raises(TrackError, match=r"has guitar\.wav, which is no stem"):
+    (track,) = source.tracks()
+    assert (
+        set(track.stems) == source.load(track).stems.keys() == {"vocals", "drums", "bass", "guitar"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("stems", "message"),
+    [
+        (("speech", "music", "residual"), r"has residual\.wav, a name for what"),
+        (("speech", "no_Speech"), r"has no_Speech\.wav, a name for what"),
+        (("speech", "accompaniment"), r"has speech\.wav beside accompaniment\.wav, which is the"),
+        (("vocals", "no_vocals", "guitar"), r"has guitar\.wav beside no_vocals\.wav, which is the"),
+    ],
+)
+def test_stems_folder_takes_no_name_that_means_something_else(tmp_path, stems, message):
+    for stem in stems:
+        write(tmp_path / "train" / "song" / f"{stem}.wav")
+    source = StemsFolder(tmp_path, "mine", "mine")
+    with pytest.raises(TrackError, match=message):
         source.load(source.tracks()[0])
-    (tmp_path / "train" / "song" / "guitar.wav").unlink()
-    assert source.load(source.tracks()[0]).stems.keys() == {"vocals", "drums", "bass"}
+
+
+@pytest.mark.parametrize("others", [("speech", "music"), ("vocals", "drums", "bass")])
+def test_a_mixture_of_another_name_is_no_stem(tmp_path, others):
+    folder, waves = tmp_path / "train" / "song", [noise(stem) for stem in others]
+    for stem in others:
+        write(folder / f"{stem}.wav")
+    mixture = sum(wave.astype(np.float64) for wave in waves) + noise("codec") / 20
+    soundfile.write(folder / "Mix.wav", 0.7 * mixture / 2**15, RATE)
+    source = StemsFolder(tmp_path, "mine", "mine")
+    with pytest.raises(TrackError, match=r"has Mix\.wav, which sounds like all .* call it mixture"):
+        source.load(source.tracks()[0])
+    (folder / "Mix.wav").rename(folder / "mixture.wav")
+    assert source.load(source.tracks()[0]).stems.keys() == set(others)
+
+
+def test_songs_right_in_the_root_can_be_for_training(tmp_path):
+    for name in ("a", "b", "c"):
+        for stem in ("speech", "music"):
+            write(tmp_path / name / f"{stem}.wav")
+    write(tmp_path / "raw" / "interview.wav")  # a name that no other song has: other sound
+    tracks = StemsFolder(tmp_path, "mine", "mine", split="train").tracks()
+    assert sorted(track.name for track in tracks) == ["a", "b", "c"]
+    assert sorted(track.split for track in tracks) == ["train", "train", "validation"]
+    assert {track.split for track in StemsFolder(tmp_path, "mine", "mine").tracks()} == {"test"}
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from jaxsep.data.mix_plan import (
     draw_speeds,
 )
 from jaxsep.data.mixing import UNVARIED, Mixing
-from jaxsep.data.records import StemRecord
+from jaxsep.data.records import DatasetError, StemRecord
 from tests.helpers import RATE, TINY_STFT, Tones, prepare_waveforms
 
 
@@ -187,3 +187,33 @@ def test_a_share_of_the_mixtures_ends_at_a_codecs_limit():
     cut = [end for end in ends if end < rate / 2]
     assert len(cut) == pytest.approx(200, abs=30)
     assert_uniform(cut, 9_000 - 100, 20_000 + 100)
+
+
+def test_what_songs_have_beside_the_targets_sounds_too(tmp_path):
+    dataset = prepare_waveforms(
+        Tones(stems=("speech", "music")), tmp_path / "d", targets=("speech",)
+    )
+    planner = MixPlanner(dataset, "train", targets=["speech"], frames=40, mixing=Mixing(silent=0))
+    plan = planner.draw(planner.leads[0], np.random.default_rng(0))
+    heard = [planner.origin(record).stem for record in plan["records"][:, 0]]
+    assert heard == ["speech", "residual"]
+
+
+def test_a_target_may_be_missing_in_validation_and_not_in_training(tmp_path):
+    stems = ("speech", "music", "effects")
+    tones = Tones(stems=stems, held_out=("speech-3", "music-3"))
+    dataset = prepare_waveforms(tones, tmp_path / "data", targets=stems)
+    fields = {"frames": 40, "mixing": UNVARIED}
+    planner = MixPlanner(dataset, "validation", targets=["speech", "effects"], **fields)
+    plan = planner.draw(planner.leads[0], np.random.default_rng(0))
+    heard = [record != NOTHING for record in plan["records"][:, 0]]
+    assert heard == [True, False, True]  # the targets, then music
+    with pytest.raises(DatasetError, match="nothing in validation has the stem 'effects'"):
+        MixPlanner(dataset, "validation", targets=["effects"], **fields)
+    other = prepare_waveforms(
+        Tones(stems=stems, held_out=tuple(f"effects-{n}" for n in range(4))),
+        tmp_path / "other",
+        targets=stems,
+    )
+    with pytest.raises(DatasetError, match="nothing in train has the stem 'effects'"):
+        MixPlanner(other, "train", targets=["speech", "effects"], **fields)

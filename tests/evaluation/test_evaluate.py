@@ -308,6 +308,53 @@ def test_a_track_without_the_needed_stems_says_so(tmp_path):
         methods.load(source, source.tracks()[0])
 
 
+def test_stems_of_any_names_are_scored_where_a_song_has_them(tmp_path):
+    songs = {
+        "both": {"speech": noise(1), "music": noise(2), "effects": noise(3)},
+        "one": {"speech": noise(1), "music": noise(2)},
+    }
+    source = SimpleNamespace(root=None, load=lambda track: Song(songs[track.name], None, RATE))
+    tracks = [Track(name, "test", 3.0) for name in ("one", "both")]
+    ways = [methods.unprocessed(), methods.ideal_mask(TINY_STFT)]
+    fields = {"stems": ["effects", "speech"], "version": V4, "workers": 1}
+    assert not evaluate.evaluate(source, tracks, ways, tmp_path, **fields)
+    tables = make_tables(read_scores(tmp_path, [way.name for way in ways], tracks), "test")
+    assert [table.stem for table in tables[::4]] == ["effects", "speech"]
+    for table in tables[::4]:
+        mixture, ideal = (table.rows[way.name][0] for way in ways)
+        assert mixture < 1 < ideal < 20  # not the whole mixture, though most of it isn't asked for
+    assert "mixture: 1 of the tracks have no SDR" in "".join(tables[0].notes)
+    assert "have no SDR" not in "".join(tables[4].notes)
+    with pytest.raises(TrackError, match="has no stem 'effects', only music, speech"):
+        methods.load(source, tracks[0], ["effects"])
+
+
+def test_what_a_stem_leaves_of_the_mixture_is_a_stem():
+    stems = {"speech": noise(1), "music": noise(2), "effects": noise(3)}
+    source = SimpleNamespace(load=lambda track: Song(stems, None, RATE))
+    song = methods.load(source, Track("song", "test", 1.0), ["speech", "no_speech"])
+    np.testing.assert_allclose(song.stems["no_speech"], noise(2) + noise(3), atol=1e-6)
+    assert song.rest is None
+    alone = methods.load(source, Track("song", "test", 1.0), ["speech"])
+    np.testing.assert_allclose(alone.rest, noise(2) + noise(3), atol=1e-6)
+    estimate = methods.ideal_mask(TINY_STFT).separate(alone)["speech"]
+    assert waveform_sdr(noise(1), estimate) > waveform_sdr(noise(1), alone.mixture) + 5
+
+
+def test_models_without_vocals_are_scored_on_their_targets(monkeypatch):
+    targets = {"a": ("vocals", "drums"), "b": ("vocals",), "c": ("speech",), "d": ("dry", "wet")}
+    model_of = {
+        path: SimpleNamespace(masker=SimpleNamespace(targets=t)) for path, t in targets.items()
+    }
+    monkeypatch.setattr(methods, "load_model", model_of.get)
+    for paths, stems in {
+        "ab": ("vocals", "accompaniment"),
+        "c": ("speech", "no_speech"),
+        "da": ("dry", "wet"),
+    }.items():
+        assert methods.default_stems({path: path for path in paths}) == stems
+
+
 @pytest.mark.slow
 def test_the_command_prints_tables(tiny_workdir, songs, tmp_path):
     def jaxsep(*arguments):

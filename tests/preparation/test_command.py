@@ -60,9 +60,12 @@ def test_each_flag_changes_what_it_names(monkeypatch):
         (("--hop_length=5000",), "hop_length"),
         (("--representation=waveform", "--remixes=1"), "--remixes is for magnitudes"),
         (("--remixes=1", "--targets=drums"), "--remixes needs --targets=vocals,accompaniment"),
-        (("--representation=waveform", "--targets=vocals"), "must be two stems at least"),
+        (("--targets=speech,the music",), "'the music' can't name a stem; use letters"),
         (("--targets=no_vocals",), "'no_vocals' can't name a stem"),
-        (("--targets=mixture,drums",), "must be names of stems"),
+        (("--targets=mixture,drums",), "'mixture' can't name a stem"),
+        (("--targets=speech,residual",), "'residual' can't name a stem"),
+        (("--targets=track",), "'track' can't name a stem"),
+        (("--targets=speech,accompaniment",), "the accompaniment is all but the vocals; leave it"),
         (("--targets=,",), "must be names of stems"),
     ],
 )
@@ -94,12 +97,16 @@ def test_the_exit_code_tells_usage_from_failure(monkeypatch, capsys, error, code
 def test_the_summary_tells_what_there_is_and_what_is_missing():
     info = {"num_tracks": 3, "seconds": 90.0, "num_examples": 16, "shards": [{}, {}]}
     skipped = [{"track": "train/a", "reason": "silence"}]
-    manifest = {"splits": {"train": info}, "skipped": skipped}
+    sources = [{"split": "train", "track": name, "silent": ["effects"]} for name in "bcde"]
+    sources += [{"split": "train", "track": "f"}, {"split": "train", "track": "g", "silent": ["x"]}]
+    manifest = {"splits": {"train": info}, "skipped": skipped, "sources": sources}
     lines = command.summarise(types.SimpleNamespace(path="data", manifest=manifest))
     assert lines == [
         "data set: data",
         "  train: 3 tracks, 1.5 min, 16 examples in 2 shards",
         "  no validation split: training will have no held-out score",
+        "  without effects or silent there: 4 tracks (train/b, train/c, train/d, ...)",
+        "  without x or silent there: 1 tracks (train/g)",
         "  skipped train/a because of silence",
     ]
     manifest["splits"]["validation"] = info

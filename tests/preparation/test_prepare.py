@@ -135,7 +135,7 @@ def test_vocals_and_accompaniment_are_each_others_rest():
     ("bad", "message"),
     [
         (song(vocals=2), "vocals alone"),
-        (song(drums=2, bass=2), "no stem 'vocals'"),
+        (song(drums=2), "drums alone"),
         (song(vocals=1, accompaniment=2), "differ in channels: vocals 1, accompaniment 2"),
         (song(vocals=6, accompaniment=6), "has 6 channels"),
         (song(samples=0, vocals=2, accompaniment=2), "is empty"),
@@ -148,6 +148,79 @@ def test_vocals_and_accompaniment_are_each_others_rest():
 def test_unusable_songs_are_refused_with_the_reason(bad, message):
     with pytest.raises(TrackError, match=message):
         to_format(bad, tiny_settings())
+
+
+def test_a_target_that_a_song_lacks_is_silent():
+    settings = tiny_settings(targets=("speech", "effects"))
+    waveforms = to_format(song(speech=2, music=2), settings)
+    assert not waveforms["effects"].any() and waveforms["effects"].dtype == np.float32
+    np.testing.assert_array_equal(waveforms["no_effects"], waveforms["mixture"])
+    total = waveforms["speech"] + waveforms["no_speech"]
+    np.testing.assert_allclose(total, waveforms["mixture"], atol=1e-6)
+    assert waveforms["no_speech"].any()
+
+
+@pytest.mark.parametrize("mixture", [None, np.full((9000, 2), 0.25, np.float32)])
+def test_a_song_without_vocals_is_all_accompaniment(mixture):
+    instrumental = dataclasses.replace(song(drums=2, bass=2), mixture=mixture)
+    waveforms = to_format(instrumental, tiny_settings())
+    assert not waveforms["vocals"].any()
+    np.testing.assert_array_equal(waveforms["accompaniment"], waveforms["mixture"])
+    assert waveforms["mixture"].any()
+
+
+@pytest.mark.parametrize(
+    ("stems", "targets", "beside"),
+    [
+        ({"speech": 2, "music": 2, "effects": 2}, ("speech",), ("music", "effects")),
+        ({"speech": 2, "music": 2, "effects": 2}, ("speech", "effects"), ("music",)),
+        ({"music": 2, "effects": 2}, ("speech",), ("music", "effects")),
+        ({"speech": 2, "music": 2}, ("music", "speech"), ()),
+        ({"vocals": 2, "drums": 2, "bass": 2}, ("vocals", "accompaniment"), ()),
+        ({"vocals": 2, "accompaniment": 2, "drums": 2}, ("vocals", "accompaniment"), ()),
+        ({"vocals": 2, "accompaniment": 2}, ("vocals",), ("accompaniment",)),
+    ],
+)
+def test_what_waveforms_have_beside_the_targets_is_the_residual(stems, targets, beside):
+    of_song = song(**stems)
+    settings = tiny_settings(representation="waveform", targets=targets)
+    waveforms = to_format(of_song, settings)
+    there = {name for name in targets if name in of_song.stems or name == "accompaniment"}
+    assert waveforms.keys() == {"mixture", *there} | ({"residual"} if beside else set())
+    if beside:
+        expected = sum(of_song.stems[name] for name in beside)
+        np.testing.assert_allclose(waveforms["residual"], expected, atol=1e-6)
+
+
+def test_a_released_mixture_with_one_stem_has_the_rest_as_residual():
+    mixed = Song(song(speech=2).stems, song(mixture=2).stems["mixture"] * 3, TINY_STFT.sample_rate)
+    waveforms = to_format(mixed, tiny_settings(representation="waveform", targets=("speech",)))
+    total = waveforms["speech"] + waveforms["residual"]
+    np.testing.assert_allclose(total, mixed.mixture, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "representation", "message"),
+    [
+        (("vocals", "speech"), "magnitude", "no song has a stem 'speech'; choose .*: .*bass"),
+        (("speech",), "waveform", "no song has a stem 'speech'; choose"),
+    ],
+)
+def test_a_target_that_no_song_has_is_refused_at_once(tmp_path, targets, representation, message):
+    settings = tiny_settings(targets=targets, representation=representation)
+    with pytest.raises(PreparationError, match=message):
+        prepare(tiny_band(), tmp_path / "data", settings, workers=1)
+    assert not (tmp_path / "data").exists()
+
+
+def test_training_songs_of_one_stem_are_refused_as_waveforms(tmp_path):
+    class Voices(type(tiny_band())):
+        def tracks(self):
+            return [dataclasses.replace(track, stems=("speech",)) for track in super().tracks()]
+
+    settings = tiny_settings(targets=("speech",), representation="waveform")
+    with pytest.raises(PreparationError, match="the training songs have speech alone; add what"):
+        prepare(Voices(3, seed=0), tmp_path / "data", settings, workers=1)
 
 
 def test_stems_whose_lengths_differ_are_cut_at_the_end_within_the_tolerance():

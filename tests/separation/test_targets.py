@@ -168,7 +168,7 @@ def test_the_command_writes_the_stems_that_were_asked_for(model, tmp_path, capsy
     assert_one_line(capsys.readouterr().err, words)
 
 
-def test_where_vocals_alone_are_expected_a_model_without_them_is_refused(tmp_path, capsys):
+def test_where_vocals_are_asked_for_a_model_without_them_is_refused(tmp_path, capsys):
     rhythm = tmp_path / "rhythm"
     openunmix.import_weights([write_weights(tmp_path / "files", ("drums", "bass"))], rhythm)
     with pytest.raises(ValueError, match=r"rhythm: 'vocals' is no stem .* it has drums, bass"):
@@ -176,6 +176,7 @@ def test_where_vocals_alone_are_expected_a_model_without_them_is_refused(tmp_pat
     song = tmp_path / "song.wav"
     soundfile.write(song, noise(9000), 8000)
     command = ["plot", str(song), f"--model={rhythm}", f"--output={tmp_path / 'it.png'}"]
+    command.append("--stem=vocals")
     assert main(command) == 2
     assert_one_line(capsys.readouterr().err, "'vocals' is no stem of this model")
 

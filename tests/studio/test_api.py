@@ -23,8 +23,10 @@ from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
 from jaxsep.studio.app import make_app
 from jaxsep.studio.jobs import Job
+from jaxsep.studio.models import Models
 from jaxsep.studio.queue import BusyError, Limits, Studio, UnknownModelError
 from jaxsep.studio.separation import tile_length
+from tests.helpers import tiny_model
 
 HERE = "http://127.0.0.1"
 
@@ -103,6 +105,48 @@ def test_the_tracks_of_the_player_add_up(client):
     total = tracks["vocals-0"] + tracks["accompaniment-0"]
     np.testing.assert_allclose(total, tracks["original"], atol=1e-6)
     np.testing.assert_array_equal(tracks["vocals-0"], tracks["vocals-1"])
+
+
+FOUR = ("vocals", "drums", "bass", "other")
+
+
+@pytest.mark.parametrize(
+    ("masker", "targets", "stems"),
+    [
+        ("mlp", ("drums",), ("drums", "accompaniment")),
+        ("mlp", FOUR, (*FOUR, "residual")),
+        ("tiny_complex", ("lead-vocals", "original"), ("lead-vocals", "original", "residual")),
+    ],
+)
+def test_each_stem_of_a_model_is_a_track_as_the_command_writes_it(tmp_path, masker, targets, stems):
+    path = str(tiny_model(tmp_path / "model", targets, masker))
+    (tmp_path / "songs").mkdir()
+    with TestClient(
+        make_app(Studio(Models({"m": path}), tmp_path / "songs")), base_url=HERE
+    ) as client:
+        data = song_bytes(6)
+        job = wait(client, submit(client, data))
+        assert [track["id"] for track in job["tracks"]] == ["original", *(f"{s}-0" for s in stems)]
+        assert [track["stem"] for track in job["tracks"]] == ["original", *stems]
+        tracks = {track["id"]: read_track(client, job, track["id"]) for track in job["tracks"]}
+        total = sum(tracks[f"{stem}-0"] for stem in stems)
+        np.testing.assert_allclose(total, tracks["original"], atol=1e-5)
+        (tmp_path / "song.wav").write_bytes(data)
+        separator = Separator.restore(path, stems=stems)
+        separate_file(separator, tmp_path / "song.wav", tmp_path / "out")
+        archive = client.get(f"/api/jobs/{job['id']}/stems.zip").content
+        names = zipfile.ZipFile(io.BytesIO(archive)).namelist()
+        assert names == [f"m/{stem}.wav" for stem in stems]
+        for stem in stems:
+            answer = client.get(f"/api/jobs/{job['id']}/stems/{stem}-0")
+            got, _ = soundfile.read(io.BytesIO(answer.content))
+            wanted, _ = soundfile.read(tmp_path / "out" / f"{stem}.wav")
+            np.testing.assert_array_equal(got, wanted)
+            # But for samples that 16 bits can't hold, and what they leave to the others.
+            assert np.median(np.abs(got - tracks[f"{stem}-0"])) < 1e-4
+            for kind in ("spectrogram", "mask"):
+                picture = client.get(f"/api/jobs/{job['id']}/tracks/{stem}-0/{kind}/0").content
+                assert picture.startswith(b"\x89PNG")
 
 
 def test_the_zip_has_a_folder_for_each_model(client):

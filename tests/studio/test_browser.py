@@ -17,6 +17,7 @@ import soundfile
 
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.song_files import separate_file
+from tests.helpers import tiny_model
 
 pytest.importorskip("fastapi", reason="needs jaxsep[studio]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -252,10 +253,49 @@ def test_two_models_are_shown_one_above_the_other_with_their_masks(page, song):
         page.get_by_label("Picture").select_option(kind)
         sources = page.locator(".track img").evaluate_all("images => images.map(i => i.src)")
         assert len(sources) == 2 * 5
-        assert sum(f"/{kind}/" in source for source in sources) == (10 if kind != "mask" else 4)
+        assert sum(f"/{kind}/" in source for source in sources) == (10 if kind != "mask" else 8)
         for image in page.locator(".track img").all():
             expect(image).to_have_js_property("complete", True)
             assert image.evaluate("image => image.naturalWidth") > 0
+
+
+@pytest.fixture(scope="module")
+def complex_address(tmp_path_factory) -> Iterator[str]:
+    """A studio with a model of two targets, vocals not among them, and complex masks."""
+    model = tiny_model(tmp_path_factory.mktemp("model"), ("speech", "dry-wet"), "tiny_complex")
+    program = "from jaxsep import models; from tests.helpers import TinyComplexMasker;"
+    program += "models.MASKERS['tiny_complex'] = TinyComplexMasker;"
+    program += "from jaxsep.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "studio", "--no_browser", f"--model=m={model}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        yield server.stdout.readline().split()[2]
+        server.terminate()
+
+
+def test_each_stem_of_any_model_is_shown_heard_and_saved(browser, complex_address, song):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("response", lambda answer: answer.status >= 400 and problems.append(answer.url))
+        page.goto(complex_address)
+        separate(page, song)
+        stems = ["Speech", "Dry-wet", "Residual"]
+        expect(page.locator(".track h3")).to_have_text(["Original", *stems])
+        expect(page.locator(".track:not(.silent) h3")).to_have_text(stems)
+        page.get_by_label("Picture").select_option("mask")
+        for image in page.locator(".track img").all():
+            expect(image).to_have_js_property("complete", True)
+            assert image.evaluate("image => image.naturalWidth") > 0
+        page.get_by_role("button", name="Play").click()
+        heard = page.evaluate(RECORD_DIFFERENCE)
+        assert heard["alone"] > 0.1 and heard["together"] < 1e-5
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Save Dry-wet").click()
+        assert download.value.suggested_filename.endswith("song - dry-wet.wav")
+        assert not problems
 
 
 def test_a_broken_upload_says_so_and_can_be_removed(page, tmp_path):

@@ -179,7 +179,7 @@ export class Player {
     const { id, tracks, channels } = this.song;
     const query = `start=${number * this.#pieceLength}&count=${this.#pieceLength}`;
     const fetchTrack = async (track) => {
-      const answer = await ask(`jobs/${id}/tracks/${track}/samples?${query}`);
+      const answer = await ask(`jobs/${id}/tracks/${encodeURIComponent(track)}/samples?${query}`);
       const samples = new Float32Array(await answer.arrayBuffer());
       const length = samples.length / channels;
       const parts = Array.from({ length: channels }, (_, i) => samples.subarray(i * length, (i + 1) * length));

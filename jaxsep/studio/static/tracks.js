@@ -2,7 +2,6 @@
 
 import { addressOf, askJson } from "./api.js";
 
-const STEMS = { original: "Original", vocals: "Vocals", accompaniment: "Accompaniment" };
 const MARKS = [100, 1000, 10000]; // Hz
 
 export function element(tag, properties = {}, ...children) {
@@ -20,13 +19,14 @@ export class TrackRow {
    */
   constructor(song, track, changed) {
     this.track = track;
+    this.isStem = track.model !== null;
     this.solo = false;
     // At first one hears the first model's stems, which are the song.
     this.muted = !track.id.endsWith("-0");
     this.volume = 1;
     this.kind = "spectrogram";
     this.tiles = [];
-    const name = STEMS[track.stem] + (song.models.length > 1 && track.model ? `, ${track.model}` : "");
+    const name = track.stem.charAt(0).toUpperCase() + track.stem.slice(1) + (song.models.length > 1 && track.model ? `, ${track.model}` : "");
     this.name = name;
     this.soloButton = toggle("Solo", `Solo ${name}`, () => this.setSolo(!this.solo), changed);
     this.muteButton = toggle("Mute", `Mute ${name}`, () => (this.muted = !this.muted), changed);
@@ -94,11 +94,11 @@ export class TrackRow {
   }
 
   #picture(number) {
-    return addressOf(this.song, `tracks/${this.track.id}/${this.kind}/${number}`);
+    return addressOf(this.song, `tracks/${encodeURIComponent(this.track.id)}/${this.kind}/${number}`);
   }
 
   async #drawPeaks(svg, number) {
-    const address = `jobs/${this.song.id}/tracks/${this.track.id}/peaks/${number}`;
+    const address = `jobs/${this.song.id}/tracks/${encodeURIComponent(this.track.id)}/peaks/${number}`;
     const peaks = await askJson(address).catch(() => []); // the song was cancelled meanwhile
     // Square roots, so that one sees what is soft.
     const bars = peaks.map(Math.sqrt).map((peak, i) => `M${i} ${-peak}h1V${peak}h-1z`);
@@ -119,16 +119,16 @@ export class TrackRow {
     this.pictures.append(...this.marks);
   }
 
-  /** @param {string} kind - "spectrogram" or "mask", which only vocals have. */
+  /** @param {string} kind - "spectrogram" or "mask", which only stems have. */
   setPicture(kind) {
-    this.kind = this.track.stem === "vocals" ? kind : "spectrogram";
+    this.kind = this.isStem ? kind : "spectrogram";
     this.tiles.forEach(([, image], number) => (image.src = this.#picture(number)));
   }
 
   /** @param {string} format - of the download, "" if there is none yet. */
   setFormat(format) {
-    this.download.hidden = !format || this.track.stem === "original";
-    this.download.href = addressOf(this.song, `stems/${this.track.id}?format=${format}`);
+    this.download.hidden = !format || !this.isStem;
+    this.download.href = addressOf(this.song, `stems/${encodeURIComponent(this.track.id)}?format=${format}`);
   }
 
   /** Moves the play head and the loop; all in shares of the song, 0 to 1. */
