@@ -100,7 +100,7 @@ COMPLEX = {
 
 def complex_config(dataset, **changes):
     config = tiny_config(dataset, "mlp")
-    del config.model.normalise
+    del config.model.normalise, config.model.exponent
     config.update_from_flattened_dict({**COMPLEX, **changes})
     return config
 
