@@ -23,6 +23,7 @@ COMMANDS = {
     "roofline": ("roofline", "--rounds=3"),
     "file": ("open_unmix", "file", "--rounds=3"),
     "hop": ("open_unmix", "hop", "--rounds=5"),
+    "band split": ("band_split", "--rounds=5"),
     "start": ("open_unmix", "start", "--rounds=7"),
     "memory": ("memory", "--song={song}"),
     "many files": ("many_files", "--song={song}"),
