@@ -60,6 +60,8 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.update_from_flattened_dict({"stft.n_fft": 2048, "stft.hop_length": 512})
     if variant in ("causal", "small"):
         config.update_from_flattened_dict({"stft.n_fft": 4096, "stft.hop_length": 1024})
+        config.crop_frames = 128
+        config.demo_train_steps = 150
     elif variant == "mir1k":
         config.update_from_flattened_dict({"stft.n_fft": 1024})
         config.full_train_steps = 2_500

@@ -41,6 +41,7 @@ def get_config(variant: str = "full") -> ConfigDict:
         config.crop_frames = 125
     elif variant == "four":
         config.targets = "vocals,drums,bass,other"
+        config.demo_train_steps = 150
     elif variant != "full":
         raise ValueError(f"configs/lstm.py:{variant} is unknown; use configs/lstm.py[:mir1k|:four]")
     return config
