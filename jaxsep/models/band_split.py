@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 MOST_PADDING = 0.3
 # Mean squares below this one, of signals of full scale 1 and more, count as silence.
 EPSILON = 1e-8
+# Of a dense layer for each band.
+_init = nn.initializers.lecun_normal(batch_axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +70,6 @@ class BandGroup:
         bins = self.lows[:, None] + np.arange(self.widths.max())
         taken = x[..., np.minimum(bins, x.shape[-1] - 1)] * self.inside[None, None]
         return jnp.moveaxis(taken, 2, 0)
-
-
-def _init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Initialises a dense layer for each band: LeCun's normal distribution of each."""
-    return jax.vmap(lambda one: nn.initializers.lecun_normal()(one, shape[1:]))(
-        jax.random.split(key, shape[0])
-    )
 
 
 def rms_norm(module: nn.Module, name: str, x: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 OPENUNMIX = {"hidden_size": 8, "num_layers": 2, "low_bins": 50}
-BSRNN = {"features": 8, "hidden_size": 6, "num_layers": 2, "mask_size": 8}
+BSRNN = {"features": 8, "hidden_size": 6, "num_layers": 1, "mask_size": 8}
 NETWORKS = {"drums": OPENUNMIX, "vocals": {**OPENUNMIX, "hidden_size": 6, "num_layers": 1}}
 CAUSAL_NETWORKS = {name: {**net, "bidirectional": False} for name, net in NETWORKS.items()}
 TWO = ["vocals", "drums"]
@@ -39,11 +39,14 @@ ROWS = {
     "lstm of square roots": Row("lstm", {"hidden_size": 8, "exponent": 0.5}),
     "lstm, both ways": Row("lstm", {"hidden_size": 8, "bidirectional": True}, causal=False),
     "bsrnn": Row("bsrnn", {**BSRNN, "targets": TWO}),
-    "bsrnn, real masks": Row("bsrnn", {**BSRNN, "answers": "real", "dropout": 0.5}),
-    "bsrnn of spectra as they are": Row("bsrnn", {**BSRNN, "normalise": False}, knows_levels=True),
-    "bsrnn of magnitudes": Row("bsrnn", {**BSRNN, "sees": "magnitude", "answers": "real"}),
+    "bsrnn of magnitudes": Row(
+        "bsrnn", {**BSRNN, "sees": "magnitude", "answers": "real", "dropout": 0.5}
+    ),
     "bsrnn, both ways": Row(
-        "bsrnn", {**BSRNN, "bidirectional": True, "across": "lstm"}, causal=False
+        "bsrnn",
+        {**BSRNN, "bidirectional": True, "across": "lstm", "normalise": False},
+        causal=False,
+        knows_levels=True,
     ),
     "openunmix": Row("openunmix", {**OPENUNMIX, "targets": TWO}, causal=False, knows_levels=True),
     "openunmix, causal": Row("openunmix", {**OPENUNMIX, "bidirectional": False}, knows_levels=True),

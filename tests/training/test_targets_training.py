@@ -107,7 +107,7 @@ def complex_config(dataset, **changes):
 
 def bsrnn_config(dataset, **changes):
     config = tiny_config(dataset, "bsrnn")
-    small = {"features": 4, "num_layers": 2, "mask_size": 4, "bidirectional": False}
+    small = {"features": 4, "num_layers": 1, "mask_size": 4, "bidirectional": False}
     config.model.update(small)
     fields = {name: value for name, value in COMPLEX.items() if name != "model.name"}
     config.update_from_flattened_dict({"stft.n_fft": 256, **fields, **changes})
@@ -117,7 +117,7 @@ def bsrnn_config(dataset, **changes):
 LAYERS = {"tiny": ("dense", "mask")}
 LAYERS |= dict.fromkeys(
     ("bsrnn", "bsrnn, both ways"),
-    ("split", "time_1", "bands_1", "time_2", "bands_2", "mask_vocals", "mask_drums"),
+    ("split", "time_1", "bands_1", "mask_vocals", "mask_drums"),
 )
 CONFIGS = {
     "tiny": complex_config,
