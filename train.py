@@ -15,6 +15,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.cli import train
 from jaxsep.processes import quiet_background_errors
 from jaxsep.training import distributed

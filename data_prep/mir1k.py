@@ -11,6 +11,7 @@ using the MIR-1K dataset, 2010.
 
 import sys
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.collections.mir1k import STFT, Mir1k
 from jaxsep.preparation import command
 

@@ -8,6 +8,7 @@ musdb's own 14 tracks where they are there, otherwise 15 % of the training track
 
 import sys
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.collections.musdb18 import LICENCE, open_root
 from jaxsep.preparation import command
 

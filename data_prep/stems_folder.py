@@ -16,6 +16,7 @@ import argparse
 import re
 import sys
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.collections.source import PreparationError
 from jaxsep.collections.stems_folder import StemsFolder
 from jaxsep.preparation import command

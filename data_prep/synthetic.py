@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.collections.built_in_band import BuiltInBand, write_audio
 from jaxsep.collections.source import PreparationError
 from jaxsep.preparation import command

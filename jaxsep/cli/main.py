@@ -3,6 +3,7 @@
 import argparse
 from typing import NoReturn
 
+import jaxsep.cli.early  # noqa: F401
 from jaxsep.cli import (
     evaluate,
     export,
