@@ -223,13 +223,17 @@ LATER = {
     "adam_b1": 0.9,
     "adam_b2": 0.999,
 }
+LATER_IN_MODEL = {"exponent": 0.0}
 
 
 def is_of(run: dict[str, Any], config: ConfigDict) -> bool:
     """Returns whether a run's numbers are those of a config."""
-    wanted = plain(config)
-    later = {name: value for name, value in LATER.items() if name in wanted}
-    return later | run["config"] == wanted
+    wanted, found = plain(config), run["config"]
+    found = {name: LATER[name] for name in LATER if name in wanted} | found
+    if isinstance(found["model"], dict):  # not one that others trained
+        later = {name: value for name, value in LATER_IN_MODEL.items() if name in wanted["model"]}
+        found["model"] = later | found["model"]
+    return found == wanted
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import grain
 from etils import epath
 
 from jaxsep.data.records import Dataset, DatasetError, load_dataset
-from jaxsep.files import locate
+from jaxsep.files import is_remote, locate
 from jaxsep.stft_config import StftConfig
 
 LONGEST_ROUND = 10_000  # examples
@@ -149,8 +149,8 @@ def load_training_data(data_dir: str) -> TrainingData:
 def parse_data_dir(data_dir: str) -> list[tuple[str, int]]:
     """Finds the folders and their weights in `A`, `A,B` or `A:2,B:1`.
 
-    A path that exists as it stands is one, whatever is in its name. A folder without a weight has
-    weight 1.
+    A path that exists on the disk as it stands is one, whatever is in its name. A folder without a
+    weight has weight 1.
 
     Returns:
       Folders and weights; these are whole numbers without a common divisor.
@@ -178,6 +178,8 @@ def parse_data_dir(data_dir: str) -> list[tuple[str, int]]:
 
 
 def _exists(path: str) -> bool:
+    if is_remote(path):
+        return False
     try:
         return locate(path).exists()
     except OSError:  # `load_dataset` says why

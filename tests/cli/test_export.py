@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -66,11 +65,9 @@ def test_wrong_input_is_one_line_and_code_2(tiny_workdir, capsys, arguments, mes
 
 def test_an_exported_model_does_not_say_where_it_was_made(tiny_workdir, tmp_path):
     assert main(["export", str(tiny_workdir), f"--output={tmp_path / 'small'}"]) == 0
-    checkpoint = (tiny_workdir / "checkpoints/2/metadata/metadata").read_text()
-    data = Path(json.loads(checkpoint)["config"]["data_dir"])
-    assert data.is_absolute()
-    for path in (tmp_path / "small").iterdir():
-        for place in (tmp_path, tiny_workdir, data.parent):
+    checkpoint = tiny_workdir / "checkpoints/2/metadata/metadata"
+    for path in (checkpoint, *(tmp_path / "small").iterdir()):
+        for place in (tmp_path, tiny_workdir, tiny_workdir.parent):
             assert str(place).encode() not in path.read_bytes(), (path, place)
 
 
