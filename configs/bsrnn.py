@@ -81,9 +81,11 @@ def get_config(variant: str = "full") -> ConfigDict:
         config.full_train_steps = 2_500
         config.crop_frames = 125
         # Plain mixtures: on MIR-1K variety didn't help singers that were never heard.
-        names = ("silent", "alone", "reverb", "pan_db", "equaliser_db", "cut_off")
-        config.update_from_flattened_dict({f"mixing.{name}": 0.0 for name in names})
-        config.mixing.update(paired=0.1, min_db=-3.0, max_db=3.0, speed=1.0)
+        plain = dict.fromkeys(
+            ("silent", "alone", "reverb", "pan_db", "equaliser_db", "cut_off"), 0.0
+        )
+        plain |= {"paired": 0.1, "min_db": -3.0, "max_db": 3.0, "speed": 1.0}
+        config.update_from_flattened_dict({f"mixing.{name}": x for name, x in plain.items()})
     config.loss = "mean_square" if variant == "mir1k" else "spectrum_l1+waveform_l1"
     config.grad_clip_norm = 1.0
     return config
