@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
 
     # Names of the stems that the masker learns to find, joined by commas: any of the data set's.
     config.targets = "vocals"
+    # Whether each target has a network of its own, all trained in one run; else they share one.
+    config.one_network_each = False
     # Transform of the spectra, where the data set holds waveforms; unset: the data set's own, or
     # that of `start_from`. jaxsep.stft_config.StftConfig explains the fields.
     config.stft = ConfigDict(

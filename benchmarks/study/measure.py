@@ -222,6 +222,7 @@ LATER = {
     "optimizer": "adam",
     "adam_b1": 0.9,
     "adam_b2": 0.999,
+    "one_network_each": False,
 }
 LATER_IN_MODEL = {"exponent": 0.0}
 

@@ -45,7 +45,8 @@ def import_weights(paths: Sequence[Path], output: Path) -> dict[str, Any]:
     if list(fields) == ["vocals"]:
         model, tree = {"name": "openunmix", **fields["vocals"]}, variables["vocals"]
     else:
-        model = {"name": "openunmix_targets", "networks": fields}
+        networks = {target: {"name": "openunmix", **own} for target, own in fields.items()}
+        model = {"name": "one_each", "networks": networks}
         tree = {
             collection: {target: variables[target][collection] for target in variables}
             for collection in ("params", "statistics")

@@ -15,8 +15,8 @@ from jaxsep.convert.torch_writer import write_torch_file
 from jaxsep.files import new_folder, write_json
 from jaxsep.models.load import load_model
 from jaxsep.models.masker import Masker
+from jaxsep.models.one_each import OneNetworkEach
 from jaxsep.models.openunmix import OpenUnmixMasker
-from jaxsep.models.openunmix_targets import OpenUnmixTargets
 
 
 class ExportError(Exception):
@@ -66,12 +66,12 @@ def _networks(
     """Returns each target's network and its variables; nothing if they are of another kind."""
     if isinstance(masker, OpenUnmixMasker) and len(masker.targets) == 1:
         return {masker.targets[0]: (masker, variables)}
-    if not isinstance(masker, OpenUnmixTargets):
-        return {}
-    return {
-        target: (network, {name: tree[target] for name, tree in variables.items()})
-        for target, network in masker.maskers().items()
-    }
+    networks = {}
+    for target, network in (masker.maskers if isinstance(masker, OneNetworkEach) else {}).items():
+        if not isinstance(network, OpenUnmixMasker):
+            return {}
+        networks[target] = network, {name: tree[target] for name, tree in variables.items()}
+    return networks
 
 
 def to_arrays(variables: Mapping[str, Any], masker: OpenUnmixMasker) -> dict[str, np.ndarray]:

@@ -135,6 +135,10 @@ class Masker(Protocol):
         """
         ...
 
+    def clone(self, /, **kwargs: Any) -> Any:
+        """Returns a copy with other fields; of `flax.linen.Module`."""
+        ...
+
     def init(self, rngs: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Initialises the variables; of `flax.linen.Module`."""
         ...

@@ -206,12 +206,14 @@ def _masker_fields(config: Any) -> dict[str, Any]:
     fields = config.model.to_dict()
     if "targets" in fields:
         raise ValueError(f"model.targets={fields['targets']}: set targets, beside model, instead")
-    networks = fields.get("networks")
-    if networks is None:
+    if config.one_network_each:
+        fields = {"name": "one_each", "networks": dict.fromkeys(targets, fields)}
+    if "networks" not in fields:
         return {**fields, "targets": targets}
-    if list(networks) != targets:
+    if list(fields["networks"]) != targets:
         raise ValueError(
-            f"targets={config.targets} must be those of model.networks, {','.join(networks)}"
+            f"targets={config.targets} must be those of the networks, each once:"
+            f" {','.join(fields['networks'])}"
         )
     return fields
 

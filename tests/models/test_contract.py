@@ -27,7 +27,9 @@ class Row(NamedTuple):
 OPENUNMIX = {"hidden_size": 8, "num_layers": 2, "low_bins": 50}
 BSRNN = {"features": 8, "hidden_size": 6, "num_layers": 1, "mask_size": 8}
 NETWORKS = {"drums": OPENUNMIX, "vocals": {**OPENUNMIX, "hidden_size": 6, "num_layers": 1}}
-CAUSAL_NETWORKS = {name: {**net, "bidirectional": False} for name, net in NETWORKS.items()}
+CAUSAL = {"name": "openunmix", "bidirectional": False}
+CAUSAL_NETWORKS = {name: {**net, **CAUSAL} for name, net in NETWORKS.items()}
+LSTM = {"name": "lstm", "hidden_size": 8, "dropout": 0.5}
 TWO = ["vocals", "drums"]
 ROWS = {
     "mlp": Row("mlp", {"hidden_size": 8, "targets": TWO}),
@@ -53,8 +55,16 @@ ROWS = {
     "openunmix_targets": Row(
         "openunmix_targets", {"networks": NETWORKS}, causal=False, knows_levels=True
     ),
-    "openunmix_targets, causal": Row(
-        "openunmix_targets", {"networks": CAUSAL_NETWORKS}, knows_levels=True
+    "one each, magnitudes": Row(
+        "one_each",
+        {"networks": {"vocals": LSTM, "drums": {"name": "mlp", "hidden_size": 6}}},
+    ),
+    "one each, spectra": Row(
+        "one_each",
+        {"networks": {name: {"name": "tiny_complex", "hidden_size": 6} for name in TWO}},
+    ),
+    "one each, batches": Row(
+        "one_each", {"networks": {**CAUSAL_NETWORKS, "bass": LSTM}}, knows_levels=True
     ),
     "spleeter": Row(
         "spleeter",

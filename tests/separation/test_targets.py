@@ -1,5 +1,6 @@
 """Several targets in one model: their import, their stems and their way back."""
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -19,9 +20,10 @@ from jaxsep.collections.built_in_band import BuiltInBand
 from jaxsep.convert import openunmix, openunmix_files
 from jaxsep.convert.torch_files import read_arrays
 from jaxsep.evaluation.methods import load, make_methods
+from jaxsep.models.files import save_model
 from jaxsep.models.load import load_model
+from jaxsep.models.one_each import OneNetworkEach
 from jaxsep.models.openunmix import OpenUnmixMasker
-from jaxsep.models.openunmix_targets import OpenUnmixTargets
 from jaxsep.separation.separator import Separator
 from jaxsep.separation.windows import choose_windows
 from jaxsep.stft_config import StftConfig
@@ -65,7 +67,7 @@ def test_a_folder_becomes_one_model_of_all_targets_in_their_usual_order(weights,
     assert masker.targets == FOUR
     for seed, target in enumerate(FOUR):
         alone = OpenUnmixMasker(TINY_STFT, (target,), **{**SMALL, "hidden_size": 8 + 2 * seed})
-        assert masker.maskers()[target] == alone
+        assert masker.maskers[target] == alone
         expected = openunmix.to_variables(random_arrays(alone, seed), alone, name=target)
         found = {name: tree[target] for name, tree in variables.items()}
         jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -100,13 +102,26 @@ def test_the_origin_of_mixed_files_is_that_of_each(weights):
     assert openunmix_files.provenance([mixed[0], files[1]])["model"] == "umxl; unknown"
 
 
+def test_models_of_the_masker_for_open_unmix_alone_are_read(model, tmp_path):
+    masker, variables, info = load_model(model)
+    networks = {
+        target: {name: value for name, value in fields.items() if name != "name"}
+        for target, fields in info.masker["networks"].items()
+    }
+    old = {"name": "openunmix_targets", "networks": networks}
+    save_model(tmp_path, dataclasses.replace(info, masker=old), variables)
+    found = load_model(tmp_path)
+    assert found.masker.maskers == masker.maskers
+    jax.tree.map(np.testing.assert_array_equal, found.variables, variables)
+
+
 @pytest.mark.slow
 def test_each_target_is_what_its_network_alone_finds(model):
     masker, variables, _ = load_model(model)
     waveform = noise(9000)
     together = Separator(masker, variables)(waveform, 8000)
     assert list(together) == list(FOUR)
-    for target, network in masker.maskers().items():
+    for target, network in masker.maskers.items():
         alone = Separator(network, {name: tree[target] for name, tree in variables.items()})
         expected = alone(waveform, 8000)[target]
         np.testing.assert_allclose(together[target], expected, atol=1e-6)
@@ -210,9 +225,9 @@ def test_causal_targets_are_streamed(tmp_path):
 
 def test_one_network_that_looks_ahead_makes_all_go_in_windows():
     fields = {"vocals": {**SMALL, "bidirectional": False}, "drums": SMALL}
-    masker = OpenUnmixTargets(TINY_STFT, fields)
+    masker = OneNetworkEach(TINY_STFT, fields)
     assert masker.traits.windows is not None
-    assert hash(masker) == hash(OpenUnmixTargets(TINY_STFT, fields))
+    assert hash(masker) == hash(OneNetworkEach(TINY_STFT, fields))
     assert choose_windows(masker, 1) == OpenUnmixMasker(TINY_STFT, **SMALL).traits.windows
     assert masker.only(["vocals"]).traits.windows is None
     with pytest.raises(ValueError, match="hidden_size=7"):
@@ -269,7 +284,7 @@ def test_songs_are_separated_as_by_the_package(
     openunmix.import_weights([write_weights(tmp_path / "files", targets, config)], tmp_path / "it")
     masker, variables, _ = load_model(tmp_path / "it")
     networks = {}
-    for target, network in masker.maskers().items():
+    for target, network in masker.maskers.items():
         networks[target] = package.OpenUnmix(
             nb_bins=config.bins,
             nb_channels=config.channels,
