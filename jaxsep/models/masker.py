@@ -60,6 +60,8 @@ class Traits:
         numbers named `dropout`.
       mixes_examples: Whether an example's masks depend on the rest of the batch in training, where
         the collection `statistics` is mutable, as they do with batch normalisation.
+      depth: Names that lead to one of its layers, for `jaxsep.training.health`: 1, or 2 where
+        networks of their own hold them.
     """
 
     windows: Windows | None = None
@@ -68,6 +70,7 @@ class Traits:
     mono_gain: float = 1.0
     dropout: float = 0.0
     mixes_examples: bool = False
+    depth: int = 1
 
     @property
     def mask_dtype(self) -> Any:

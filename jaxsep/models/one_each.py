@@ -61,6 +61,7 @@ class OneNetworkEach(nn.Module):
             windows=next((traits.windows for traits in all_traits if traits.windows), None),
             dropout=max(traits.dropout for traits in all_traits),
             mixes_examples=any(traits.mixes_examples for traits in all_traits),
+            depth=2,
         )
 
     def initial_carry(self, batch: int) -> dict[str, Carry]:

@@ -1,6 +1,7 @@
 """What goes in and out of each layer, and how its parameters fare.
 
-A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`). Its numbers:
+A layer is what the masker calls by name (`dense_1`, `lstm_1`, `mask`); where each target has a
+network of its own, what that calls (`vocals/lstm_1`). Its numbers:
 
 * `in_rms`, `in_max`, `out_rms`, `out_max`: root mean square and largest size of its activations;
 * `dead`: share of its ReLU units that answered 0 to every frame of the batch;
@@ -72,12 +73,13 @@ def make_examine(
             mesh=mesh,
         )
         layers = {name: _join_parts(numbers) for name, numbers in beside["seen"].items()}
-        for name in params:
-            norm = optax.tree.norm(params[name])
-            update = optax.tree.norm(jax.tree.map(jnp.subtract, new_params[name], params[name]))
+        updates = jax.tree.map(jnp.subtract, new_params, params)
+        trees = [_by_layer(tree, masker.traits.depth) for tree in (params, updates, grads)]
+        for name in trees[0]:
+            norm, update, grad_norm = (optax.tree.norm(tree[name]) for tree in trees)
             layers.setdefault(name, {}).update(
                 {
-                    "grad_norm": optax.tree.norm(grads[name]),
+                    "grad_norm": grad_norm,
                     "param_norm": norm,
                     "update_ratio": update / norm,
                 }
@@ -166,13 +168,14 @@ class _Watch:
         self, variables, mixture: jax.Array, valid, key: jax.Array
     ) -> tuple[jax.Array, Any, LayerNumbers]:
         seen: LayerNumbers = {}
+        depth = self._masker.traits.depth
 
         def note(next_call, args, kwargs, context):
             output = next_call(*args, **kwargs)
             layer = context.module
-            if context.method_name == "__call__" and len(layer.path) == 1 and layer.name:
+            if context.method_name == "__call__" and len(layer.path) == depth and layer.name:
                 activation = output[0] if isinstance(output, tuple) else output
-                seen[layer.name] = {**_sizes("in", args[0]), **_sizes("out", activation)}
+                seen["/".join(layer.path)] = {**_sizes("in", args[0]), **_sizes("out", activation)}
             return output
 
         carry = self._masker.initial_carry(len(mixture))
@@ -187,10 +190,15 @@ class _Watch:
             )
         # Flax collects what is sown: a tuple of values under each name.
         sown: dict[Any, Any] = traverse_util.flatten_dict(noted.get("health", {}))
-        for (name, *_, number), values in sown.items():
-            seen[name] |= _join_parts({number: jnp.stack(values)})
+        for (*path, number), values in sown.items():
+            seen["/".join(path[:depth])] |= _join_parts({number: jnp.stack(values)})
         self.order = list(seen)
         return masks, noted.get("statistics", {}), seen
+
+
+def _by_layer(tree: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Returns the trees of the layers by their names."""
+    return traverse_util.flatten_dict(tree, is_leaf=lambda path, _: len(path) == depth, sep="/")
 
 
 def _sizes(side: str, activation: jax.Array) -> dict[str, jax.Array]:

@@ -66,8 +66,8 @@ def layers_at(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     layers: dict[str, dict[str, float]] = {}
     for name, value in numbers.items():
         match name.split("/"):
-            case [kind, layer, number] if kind == HEALTH:
-                layers.setdefault(layer, {})[number] = value
+            case [kind, *layer, number] if kind == HEALTH and layer:
+                layers.setdefault("/".join(layer), {})[number] = value
     return layers
 
 

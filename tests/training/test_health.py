@@ -22,6 +22,7 @@ KINDS = {
     "mlp": {"name": "mlp", "hidden_size": 8},
     "lstm": {"name": "lstm", "hidden_size": 8, "num_layers": 2, "bidirectional": True},
 }
+KINDS["one each"] = {"name": "one_each", "networks": {"vocals": KINDS["mlp"], "bass": KINDS["mlp"]}}
 
 
 def examine(kind: str, change=lambda params: params, batch=None, grad_accum_steps: int = 1):
@@ -74,6 +75,23 @@ def test_dead_relus_are_counted():
     seen, _ = examine("mlp", kill)
     alive, _ = examine("mlp")
     assert alive["layers"]["dense_1"]["dead"] < 0.75 <= seen["layers"]["dense_1"]["dead"]
+
+
+def test_the_layers_of_each_targets_network_are_looked_into():
+    def kill(params):
+        dense = params["bass"]["dense_1"]
+        dense = {**dense, "bias": dense["bias"].at[:6].set(-1e6)}
+        return {**params, "bass": {**params["bass"], "dense_1": dense}}
+
+    batch = batch_of()
+    two = {name: jnp.repeat(batch[name], 2, axis=1) for name in ("targets", "rests")}
+    seen, order = examine("one each", kill, {**batch, **two})
+    layers = ("normalise", "dense_1", "dense_2", "mask")
+    assert order == [f"{target}/{layer}" for target in ("vocals", "bass") for layer in layers]
+    numbers = seen["layers"]
+    assert set(numbers) == set(order)
+    assert numbers["vocals/dense_1"]["dead"] < 0.75 <= numbers["bass/dense_1"]["dead"]
+    assert numbers["bass/mask"]["update_ratio"] == pytest.approx(0.01, rel=1e-3)
 
 
 def test_masks_within_a_limit_above_1_are_not_saturated():
@@ -228,7 +246,7 @@ def test_damaged_numbers_are_left_out_and_names_are_safe_to_show(tmp_path, capsy
         b'{"step": 1, "train/loss": 1, "health/a[red]\\u001b[31m/dead": 0.25}',
         *(b"\xff", b"[1]", b'{"step": []}', b'{"step": 1.5}', b'{"step": 2, "x": "y"}'),
         b"[" * 9999,
-        b'{"step": 3, "health/dense": 1, "health/a/b/c": 1}',
+        b'{"step": 3, "health/dense": 1, "healthy/a/b": 1}',
     ]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
     assert main.main(["health", str(tmp_path)]) == 0
