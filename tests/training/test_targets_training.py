@@ -14,6 +14,7 @@ from jaxsep.collections.built_in_band import write_audio
 from jaxsep.data.records import DatasetError
 from jaxsep.models.load import load_model
 from jaxsep.preparation.prepare import prepare
+from jaxsep.separation.separator import Separator
 from jaxsep.training.config_checks import ConfigError
 from jaxsep.training.loop import train_and_evaluate
 from tests.helpers import (
@@ -70,6 +71,49 @@ def test_four_targets_are_trained_from_magnitudes_and_separated(magnitudes, song
     np.testing.assert_array_equal(stems["drums"] + stems["no_drums"], whole)
 
 
+def test_a_network_for_each_target_is_trained_separated_and_started_from(
+    magnitudes, song, tmp_path, capsys
+):
+    first, second = tmp_path / "first", tmp_path / "second"
+    each = {"targets": ",".join(FOUR), "one_network_each": True, "health_every_steps": 3}
+    summary = train_and_evaluate(tiny_config(magnitudes, "lstm", **each), epath.Path(first))
+    assert list(summary["sdr_by_target"]) == list(FOUR)
+    stems = separate(first, song, ",".join([*FOUR, "residual"]))
+    np.testing.assert_array_equal(sum(stems.values()), soundfile.read(song)[0])
+    masker, variables, _ = load_model(first)
+    # A target's stem needs its own network alone.
+    for target, network in masker.maskers.items():
+        own = {name: tree[target] for name, tree in variables.items()}
+        alone = Separator(network, own, stems=[target])(soundfile.read(song)[0], 8000)
+        np.testing.assert_allclose(alone[target], stems[target], atol=1e-4)
+    assert main(["health", str(first)]) == 0
+    assert "drums/lstm_1" in capsys.readouterr().out
+    # Smaller steps than float32 can hold leave the parameters as they are.
+    start = {"start_from": str(first), "learning_rate": 1e-30, "num_train_steps": 1}
+    train_and_evaluate(tiny_config(magnitudes, "lstm", **each, **start), epath.Path(second))
+    jax.tree.map(np.testing.assert_array_equal, load_model(second).variables, variables)
+    together = tiny_config(magnitudes, "lstm", targets=each["targets"], **start)
+    with pytest.raises(ConfigError, match="holds another masker"):
+        train_and_evaluate(together, tmp_path / "together")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["mlp", "openunmix"])
+def test_any_recipe_trains_a_network_for_each_target(waveforms, song, tmp_path, recipe):
+    each = {"targets": "vocals,drums", "one_network_each": True}
+    config = tiny_config(waveforms, recipe, **each)
+    if recipe == "openunmix":
+        config.model.update(low_bins=100, num_layers=1)
+    assert np.isfinite(train_and_evaluate(config, epath.Path(tmp_path))["sdr"])
+    masker = load_model(tmp_path).masker
+    assert {target: one.targets for target, one in masker.maskers.items()} == {
+        "vocals": ("vocals",),
+        "drums": ("drums",),
+    }
+    stems = separate(tmp_path, song, "drums,no_drums")
+    np.testing.assert_array_equal(sum(stems.values()), soundfile.read(song)[0])
+
+
 @pytest.mark.slow
 def test_the_validation_of_magnitudes_is_that_of_their_waveforms(magnitudes, waveforms, tmp_path):
     scores = []
@@ -114,7 +158,10 @@ def bsrnn_config(dataset, **changes):
     return config
 
 
-LAYERS = {"tiny": ("dense", "mask")}
+LAYERS = {
+    "tiny": ("dense", "mask"),
+    "bsrnn, one each": ("vocals/split", "vocals/mask_vocals", "drums/time_2", "drums/mask_drums"),
+}
 LAYERS |= dict.fromkeys(
     ("bsrnn", "bsrnn, both ways"),
     ("split", "time_1", "bands_1", "mask_vocals", "mask_drums"),
@@ -123,11 +170,15 @@ CONFIGS = {
     "tiny": complex_config,
     "bsrnn": functools.partial(bsrnn_config, **{"model.across": "dense"}),
     "bsrnn, both ways": functools.partial(bsrnn_config, **{"model.bidirectional": True}),
+    "bsrnn, one each": functools.partial(
+        bsrnn_config, **{"model.across": "dense", "one_network_each": True}
+    ),
 }
+SLOW = ("bsrnn, both ways", "bsrnn, one each")
 
 
 @pytest.mark.parametrize(
-    "kind", ["tiny", "bsrnn", pytest.param("bsrnn, both ways", marks=pytest.mark.slow)]
+    "kind", ["tiny", "bsrnn", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
 )
 def test_complex_masks_go_through_every_command(kind, waveforms, song, tmp_path, capsys):
     workdir = tmp_path / "workdir"
@@ -186,6 +237,8 @@ def test_any_loss_trains_any_mask_on_waveforms(waveforms, tmp_path, loss):
         ({"targets": "vocals,piano"}, "can't train 'piano', but vocals, drums, bass, other"),
         ({"targets": "vocals,vocals"}, "must be one or more different names"),
         ({"targets": ""}, "targets="),
+        ({"targets": "vocals,vocals", "one_network_each": True}, "each once: vocals$"),
+        ({"targets": "", "one_network_each": True}, "names"),
         ({"stft.hop_length": 32}, "holds magnitudes of .*hop_length=64"),
     ],
 )
