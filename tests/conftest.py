@@ -26,6 +26,8 @@ from tests.helpers import (
 )
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+# Most of the tests' time goes to compiling programs that run once.
+COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxsep-tests-")
         os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # with a limit, JAX locks it
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {COMPILE_QUICKLY}".strip()
         # An axis too few is a mistake more often than it is meant.
         os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
