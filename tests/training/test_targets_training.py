@@ -160,7 +160,7 @@ def bsrnn_config(dataset, **changes):
 
 LAYERS = {
     "tiny": ("dense", "mask"),
-    "bsrnn, one each": ("vocals/split", "vocals/mask_vocals", "drums/time_2", "drums/mask_drums"),
+    "bsrnn, one each": ("vocals/split", "vocals/mask_vocals", "drums/time_1", "drums/mask_drums"),
 }
 LAYERS |= dict.fromkeys(
     ("bsrnn", "bsrnn, both ways"),
