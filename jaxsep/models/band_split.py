@@ -113,14 +113,13 @@ class BandSplit(nn.Module):
         outputs = []
         for index, group in enumerate(self.bands.groups):
             taken = group.take(x)
-            size = taken.shape[2] * taken.shape[3]
-            shape = (len(group.widths), size, self.features)
+            taken = taken.reshape(*taken.shape[:2], -1)
+            shape = (len(group.widths), taken.shape[-1], self.features)
             kernel = self.param(f"kernel_{index}", _init, shape)
             bias = self.param(f"bias_{index}", nn.initializers.zeros, (shape[0], self.features))
-            taken = taken.reshape(*taken.shape[:2], size)
             loudness = None
             if self.normalise:
-                numbers = (taken.shape[-1] // group.widths.max()) * group.widths[:, None, None]
+                numbers = x.shape[1] * group.widths[:, None, None]
                 mean_square = jnp.sum(jnp.square(taken), axis=-1, keepdims=True) / numbers
                 taken = taken * jax.lax.rsqrt(mean_square + EPSILON)
                 loudness = jnp.log(jnp.sqrt(mean_square + EPSILON) / level[None, :, None] + 1e-5)

@@ -312,5 +312,5 @@ class BSRNNMasker(nn.Module):
 
     def only(self, targets: Iterable[str]) -> "BSRNNMasker":
         """Returns a masker without the masks of other targets; see `Masker`."""
-        wanted = tuple(target for target in self.targets if target in set(targets))
-        return self.clone(targets=wanted)
+        wanted = set(targets)
+        return self.clone(targets=tuple(target for target in self.targets if target in wanted))
